@@ -1,0 +1,45 @@
+# Builds apbench, its tests and its benchmarks. `make` builds build/apbench; `make test` sets up,
+# builds and runs all tests; SANITIZE=address,undefined builds everything anew under build-$(SANITIZE).
+# WERROR=1 (CI) turns warnings into errors.
+comma := ,
+BUILD := build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
+CC ?= cc
+COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+
+MPI_CFLAGS := $(shell pkg-config --cflags ompi-c 2>/dev/null)
+MPI_LIBS := $(shell pkg-config --libs ompi-c 2>/dev/null)
+CFLAGS := -std=gnu11 -O3 -g -fopenmp -Wall -Wextra $(if $(WERROR),-Werror) \
+          $(if $(SANITIZE),-O1 -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+CPPFLAGS := -I. -D_GNU_SOURCE -MMD -MP
+LDLIBS := -fopenmp $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -ldnnl -ljansson -lonig \
+          -licuuc -licui18n $(MPI_LIBS) -lpthread -lm
+
+SOURCES := $(wildcard harness/*.c harness/*/*.c methods/*.c kernels/*.c kernels/*/*.c datasets/*.c datasets/*/*.c)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+LIBRARY := $(filter-out $(BUILD)/harness/main.o,$(OBJECTS))
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%,$(wildcard tests/*.c)))
+
+all: $(BUILD)/apbench
+
+$(BUILD)/apbench: $(OBJECTS)
+	$(CC) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(LIBRARY)
+	$(CC) -o $@ $^ -lcriterion $(LDLIBS)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(basename $(notdir $<))) -c -o $@ $<
+
+# Per-file flags: CFLAGS_<file name without .c>.
+CFLAGS_mpi := $(MPI_CFLAGS)
+
+tests: $(TESTS)
+
+clean:
+	rm -rf build build-*
+
+.PHONY: all tests test clean
+.SECONDARY:
+-include $(OBJECTS:.o=.d) $(TESTS:=.d) $(TEST_SUPPORT:.o=.d)

@@ -1,0 +1,74 @@
+/* The comm table: the links between hosts. A host is a rank of the group that shares one document.
+ * Buffers are device memory. A transfer starts with a call that returns a handle (>= 0, or -1 with
+ * a sentence in fail_text()) and is over for this host when wait(handle) returns; until then its
+ * buffers stay untouched. Every host makes the same collective calls in the same order; the k-th
+ * send to a peer matches that peer's k-th receive from here. A host may hold several handles and
+ * wait for them in any order.
+ *
+ * sim   H virtual hosts in one process on one device, with a virtual clock over a link model
+ * mpi   one process a host
+ *
+ * A run is a body that every host executes; run() returns when all of them have returned. */
+#ifndef HARNESS_COMM_H
+#define HARNESS_COMM_H
+#include "harness/timeline.h"
+
+typedef struct comm comm;
+typedef struct comm_driver comm_driver;
+
+struct comm {
+    const comm_driver *driver;
+    int rank, size;
+    device *dev;
+    timeline *time;     /* this host's; never NULL */
+    int64_t bytes_sent; /* payload that left this host, prefill and decode */
+    void *state;
+};
+
+struct comm_driver {
+    const char *name, *title;
+    bool projected; /* times are computed from a link model, not measured */
+
+    /* Joins the launch (MPI_Init for mpi); ranks = how many hosts there can be (INT_MAX for sim). */
+    int (*open)(const comm_driver *, int *ranks, bool *leader);
+    void (*close)(const comm_driver *);
+    /* Ends all processes of the launch now, since this one failed. Does not return in mpi. */
+    void (*abort)(const comm_driver *);
+    /* Copies `bytes` of host memory from the leading process to every process of the launch. */
+    int (*share)(const comm_driver *, void *data, size_t bytes);
+
+    /* Executes body on hosts 0..hosts-1 with timelines[rank] (an array of `hosts`); processes
+     * outside the group wait. Fails, with the first failing host's sentence led by "host R: ",
+     * when any body fails; then the others are not resumed. */
+    int (*run)(const comm_driver *, int hosts, device *, timeline *timelines,
+               int (*body)(comm *, void *argument), void *argument);
+
+    /* recv [size][bytes] = every host's send [bytes], in host order. send may lie inside recv at
+     * its own place. */
+    int (*all_gather)(comm *, const void *send, void *recv, size_t bytes);
+    /* Sends send_bytes[p] from send + send_at[p] to each host p, and receives recv_bytes[p] into
+     * recv + recv_at[p]. The part to oneself is copied. */
+    int (*all_to_all)(comm *, const void *send, const size_t *send_at, const size_t *send_bytes,
+                      void *recv, const size_t *recv_at, const size_t *recv_bytes);
+    /* One ring step: sends to `to` and receives from `from`; either may be -1 for none. */
+    int (*send_recv)(comm *, int to, const void *send, size_t send_bytes, int from, void *recv,
+                     size_t recv_bytes);
+    /* data of host `root` to all. */
+    int (*broadcast)(comm *, void *data, size_t bytes, int root);
+    int (*barrier)(comm *); /* a handle as well */
+    int (*wait)(comm *, int handle);
+
+    /* Largest value over hosts of each of values[count], host memory, outside all timing. */
+    int (*reduce_max)(comm *, double *values, int count);
+
+    /* Runs work(argument), which every host would do alike and which leaves its result in
+     * out [bytes] on the device. sim does it on the first host that comes and copies the result to
+     * the others, charging each clock with the time it took; elsewhere it is a plain call. */
+    int (*replicated)(comm *, int (*work)(void *argument), void *argument, void *out, size_t bytes);
+};
+
+/* The table: sim first. Fails with the names that exist. */
+const comm_driver *comm_find(const char *name);
+extern const comm_driver *const comm_table[];
+extern const int comm_count;
+#endif

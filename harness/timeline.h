@@ -1,0 +1,77 @@
+/* What one host did and when: the parts of a layer (QKV, attention, ...) and its dealings with the
+ * links, as a list of entries with device marks. Two readers share it: the virtual clock of `sim`,
+ * which replays all hosts' timelines over a link model (comm/replay.h), and the breakdown by parts.
+ * Recording an entry never waits for the device, so that virtual hosts leave no bubbles. */
+#ifndef HARNESS_TIMELINE_H
+#define HARNESS_TIMELINE_H
+#include "kernels/device.h"
+
+/* The paper's parts of a block (table 16). PART_OTHER is what lies outside all others. */
+typedef enum {
+    PART_QKV,
+    PART_COMPRESS,
+    PART_COMM, /* exposed communication: time spent waiting for a transfer */
+    PART_ATTENTION,
+    PART_O_PROJ,
+    PART_FFN,
+    PART_OTHER,
+    PART_COUNT
+} part;
+extern const char *const part_names[PART_COUNT]; /* "qkv", "compress", ... */
+
+/* A run has two phases after its start: prefill (document and query to the first token), decode. */
+typedef enum { PHASE_START, PHASE_PREFILL_END, PHASE_DECODE_END } phase_mark;
+
+typedef enum {
+    ENTRY_PART_BEGIN, /* what = part */
+    ENTRY_PART_END,
+    ENTRY_PHASE,     /* what = phase_mark */
+    ENTRY_POST,      /* a transfer was started: what = transfer_kind, handle = its number */
+    ENTRY_WAIT,      /* waits for transfer `handle` */
+    ENTRY_REPLICATED /* the host is charged the time between `from` and `until` of another host */
+} entry_kind;
+
+typedef enum {
+    TRANSFER_ALL_GATHER,
+    TRANSFER_ALL_TO_ALL,
+    TRANSFER_SEND_RECV,
+    TRANSFER_BROADCAST,
+    TRANSFER_BARRIER
+} transfer_kind;
+
+typedef struct {
+    entry_kind kind;
+    int what;
+    int handle;
+    int to, from;  /* send_recv: peers (-1: none); broadcast: to = root */
+    int64_t bytes; /* all_gather: a host's share; all_to_all: unused (see peer_bytes); else payload */
+    int64_t *peer_bytes;        /* all_to_all: bytes sent to each peer, owned by the timeline */
+    device_mark before, after; /* the host's own time stands still between these two */
+    device_mark from_mark, until_mark; /* ENTRY_REPLICATED */
+} timeline_entry;
+
+typedef struct {
+    device *dev;
+    bool parts; /* record parts: only in the instrumented repetition */
+    timeline_entry *entries;
+    int count, capacity;
+    double wall_start, deadline; /* seconds of the monotonic clock; deadline 0 = none */
+} timeline;
+
+void timeline_clear(timeline *);
+void timeline_free(timeline *);
+
+/* Appends an entry whose `before` mark is now; timeline_resume() sets its `after`. */
+timeline_entry *timeline_pause(timeline *, entry_kind kind, int what);
+void timeline_resume(timeline *, timeline_entry *);
+
+/* A part begins or ends, and the same as an NVTX range where the device has them. Parts do not
+ * nest; waiting inside a part is charged to PART_COMM by whoever reads the timeline. */
+void part_begin(timeline *, part);
+void part_end(timeline *, part);
+
+/* RANGE(timeline, PART_FFN) { ... }: the one way to mark a part. No break or return inside. */
+#define RANGE(timeline_, part_)                                                                    \
+    for (int range_once_ = (part_begin(timeline_, part_), 1); range_once_;                         \
+         range_once_ = (part_end(timeline_, part_), 0))
+#endif
