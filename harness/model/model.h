@@ -1,0 +1,79 @@
+/* A transformer's configuration and weights: Llama-3.x, Qwen2.5 and Yi checkpoints in Hugging Face
+ * layout, and the same shapes with seeded random weights, which need no files. run.h runs them. */
+#ifndef HARNESS_MODEL_H
+#define HARNESS_MODEL_H
+#include "datasets/tokenizer/tokenizer.h"
+#include "kernels/device.h"
+#include "kernels/shape.h"
+
+typedef struct {
+    model_shape shape;
+    double rope_theta;
+    /* Llama-3.1's rope scaling ("rope_type": "llama3"); factor 0 = none. */
+    double rope_factor, rope_low_freq, rope_high_freq, rope_original_positions;
+    double rms_epsilon;
+    bool tied;     /* lm_head = embedding */
+    bool qkv_bias; /* Qwen2 */
+    int64_t max_positions;
+    int32_t stop_ids[8]; /* from config.json and generation_config.json */
+    int stop_count;
+} model_config;
+
+/* Device pointers; matrices [out, in] in the activation type, norms float32. */
+typedef struct {
+    float *attention_norm, *ffn_norm; /* [hidden] */
+    void *qkv;                        /* [(heads + 2 kv_heads) head_dim, hidden]: q, k, v rows */
+    void *qkv_bias;                   /* [(heads + 2 kv_heads) head_dim] or NULL */
+    void *o;                          /* [hidden, heads head_dim] */
+    void *gate_up;                    /* [2 ffn, hidden]: gate rows, then up rows */
+    void *down;                       /* [hidden, ffn] */
+    void *retaining_fc1;              /* [width, (heads + 2 kv_heads) head_dim] or NULL */
+    void *retaining_fc2;              /* [kv_heads, width] */
+} layer_weights;
+
+typedef struct {
+    char *name;      /* as the CSV has it: the preset's name or the directory's last part */
+    char *directory; /* NULL for random weights */
+    model_config config;
+    int layers; /* how many are used: config.shape.layers unless --layers cut it */
+    bool random;
+    device *dev;
+    void *embedding;   /* [vocab, hidden] */
+    void *lm_head;     /* [vocab, hidden]; == embedding when tied */
+    float *final_norm; /* [hidden] */
+    layer_weights *layer;
+    int retaining_width; /* hidden width of the retaining heads; 0 = none loaded */
+    tokenizer *tokens;   /* NULL for random weights */
+    const chat_template *chat;
+    size_t weight_bytes;
+} model;
+
+/* Reads DIR/config.json (and generation_config.json's stop ids). */
+int model_config_read(const char *directory, model_config *);
+
+/* The named shapes with random weights (`apbench list models`), and `smollm2`, the directory that
+ * set-up made under the cache. */
+typedef struct {
+    const char *name, *summary;
+    model_config config; /* config.shape.layers == 0: a directory under the cache */
+} model_preset;
+extern const model_preset model_presets[];
+extern const int model_preset_count;
+
+/* What a name stands for, without loading weights: fills config and tells the directory (NULL for
+ * random weights; to be freed). name: a preset or a directory. */
+int model_resolve(const char *name, model_config *, char **directory);
+
+/* Opens a model on a device. layers 0 = all. retaining_heads: a safetensors file in Locret's layout,
+ * or NULL for DIR/retaining_heads.safetensors if it exists; random weights get random heads of width
+ * 1024. NULL with a sentence in fail_text() on failure. */
+model *model_open(const char *name, device *, int layers, uint64_t seed,
+                  const char *retaining_heads);
+void model_close(model *);
+
+/* Device bytes that model_open() will take: for predicting `oom`. */
+size_t model_weight_bytes(const model_config *, int layers, size_t act_bytes);
+
+/* $APBENCH_CACHE, else $XDG_CACHE_HOME/apbench, else ~/.cache/apbench; to be freed. */
+char *cache_directory(void);
+#endif
