@@ -1,0 +1,9 @@
+#!/bin/sh
+# Puts the default model, SmolLM2-135M-Instruct, under the cache as an ordinary float32 Hugging Face
+# directory: <cache>/models/smollm2. Fast and quiet when it is there.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/environment.sh"
+[ "$(cat "$cache/models/smollm2/recipe" 2>/dev/null)" = "$(sha256sum <"$here/model.py")" ] && exit 0
+python_environment setup gguf==0.19.0 numpy==2.4.6 safetensors==0.8.0 tokenizers==0.23.3
+"$python" "$here/model.py" "$cache/models/smollm2" "$(sha256sum <"$here/model.py")"
