@@ -15,6 +15,9 @@ fi
 case $cache in /*) ;; *) cache=$PWD/$cache ;; esac
 mkdir -p "$cache" || exit 1
 
+# What converts the model, pinned so that everybody gets the same bytes.
+setup_packages="gguf==0.19.0 numpy==2.4.6 safetensors==0.8.0 tokenizers==0.23.3"
+
 # One sentence, and the end.
 give_up() {
     echo "setup: $*" >&2
@@ -28,9 +31,9 @@ last_words() {
     printf '%s' "${words:-no reason given}"
 }
 
-# python_environment NAME REQUIREMENT...: a virtual environment under the cache with exactly these
-# packages; sets $python to its interpreter. Made anew when the list changes; renamed into place
-# only by its stamp, so that a broken-off installation is never taken for a whole one.
+# python_environment NAME REQUIREMENT...: a virtual environment under the cache with these packages;
+# sets $python to its interpreter. Made anew when the list changes. The list is written into it last,
+# so that a broken-off installation is never taken for a whole one.
 python_environment() {
     environment=$cache/environments/$1
     shift

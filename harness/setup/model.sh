@@ -5,5 +5,5 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/environment.sh"
 [ "$(cat "$cache/models/smollm2/recipe" 2>/dev/null)" = "$(sha256sum <"$here/model.py")" ] && exit 0
-python_environment setup gguf==0.19.0 numpy==2.4.6 safetensors==0.8.0 tokenizers==0.23.3
+python_environment setup $setup_packages
 "$python" "$here/model.py" "$cache/models/smollm2" "$(sha256sum <"$here/model.py")"
