@@ -40,6 +40,32 @@ tests: $(TESTS)
 clean:
 	rm -rf build build-*
 
-.PHONY: all tests test clean
+# ---- Set-up, tests, comparisons (harness/setup, tests/run.sh) ----
+# `test` calls make anew behind set-up: on a bare machine pkg-config, whose answers the build needs,
+# comes only with set-up. It builds with all cores unless told otherwise.
+AGAIN = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+setup:
+	@harness/setup/setup.sh
+
+# `make test ONLY="tokenizer mpi"` runs the suites and checks whose names hold one of the words.
+test: setup
+	@$(AGAIN) run-tests
+
+run-tests: $(BUILD)/apbench $(TESTS)
+	@tests/run.sh $(BUILD) $(ONLY)
+
+test-mpi: setup
+	@$(AGAIN) run-tests ONLY=mpi
+
+# Reference logits anew, and the comparison with PyTorch: both fetch PyTorch (several GB).
+references: setup
+	@tests/reference/make.sh
+
+bench-peer: setup
+	@$(AGAIN) $(BUILD)/apbench
+	@tests/peer/run.sh $(BUILD)/apbench
+
+.PHONY: all tests setup test run-tests test-mpi references bench-peer clean
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(TESTS:=.d) $(TEST_SUPPORT:.o=.d)
