@@ -1,0 +1,473 @@
+/* The file of results and the one beside it. See records.h for what holds at every moment, and why
+ * a sweep may be killed at any. */
+#include "harness/sweep/records.h"
+
+#include "harness/error.h"
+#include "harness/sweep/csv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A file that grows by whole lines. */
+typedef struct {
+    char *path;
+    int descriptor;
+} line_file;
+
+struct records {
+    record_kind kind;
+    line_file rows, details;
+    char *commit;
+    int64_t last_row; /* the highest number given to a row */
+    char **keys;      /* [count], the joined key of every row */
+    bool *done;       /* [count] */
+    int count;
+};
+
+/* ---- Rows in memory ---- */
+
+static void set_value(record *row, int column, char *value)
+{
+    free(row->values[column]);
+    row->values[column] = value;
+}
+
+void record_text(record *row, int column, const char *text)
+{
+    char *value = copy_text(text ? text : "");
+    for (char *at = value; *at; at++)
+        if (*at == '\n' || *at == '\r')
+            *at = ' ';
+    set_value(row, column, value);
+}
+
+void record_integer(record *row, int column, int64_t value)
+{
+    set_value(row, column, format_text("%lld", (long long)value));
+}
+
+void record_number(record *row, int column, double value)
+{
+    set_value(row, column, isnan(value) ? NULL : format_text("%.6g", value));
+}
+
+void record_clear(record *row)
+{
+    for (int i = 0; i < RECORD_COLUMNS; i++)
+        set_value(row, i, NULL);
+}
+
+static const char *value_of(const record *row, int column)
+{
+    return row->values[column] ? row->values[column] : "";
+}
+
+/* The key columns as fields with commas between, which no two keys share. */
+static char *joined_key(record_kind kind, const char *const *values)
+{
+    int columns;
+    const record_column *column = record_columns(kind, &columns);
+    char *key = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&key, &bytes);
+    for (int i = 0; i < columns; i++) {
+        if (column[i].key) {
+            csv_put(out, values[i] ? values[i] : "");
+            fputc(',', out);
+        }
+    }
+    fclose(out);
+    return key;
+}
+
+static void remember(records *all, char *key, const char *status)
+{
+    all->keys = realloc_or_die(all->keys, (size_t)all->count + 1, sizeof *all->keys);
+    all->done = realloc_or_die(all->done, (size_t)all->count + 1, sizeof *all->done);
+    all->keys[all->count] = key;
+    all->done[all->count++] = strcmp(status, "failed") != 0;
+}
+
+bool records_done(const records *all, const record *row)
+{
+    char *key = joined_key(all->kind, (const char *const *)row->values);
+    bool done = false;
+    for (int i = all->count; i-- > 0;) {
+        if (!strcmp(all->keys[i], key)) {
+            done = all->done[i];
+            break;
+        }
+    }
+    free(key);
+    return done;
+}
+
+/* ---- Lines on disk ---- */
+
+static int open_lines(line_file *file)
+{
+    struct stat status;
+    file->descriptor = open(file->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (file->descriptor < 0 || fstat(file->descriptor, &status) < 0)
+        return fail("%s: %s", file->path, strerror(errno));
+    if (!S_ISREG(status.st_mode))
+        return fail("%s is not a regular file: results need one", file->path);
+    return 0;
+}
+
+/* Appends with one write(); a part that a full disk lets through is taken back. */
+static int append(line_file *file, const char *text, size_t bytes)
+{
+    off_t before = lseek(file->descriptor, 0, SEEK_END);
+    ssize_t written = write(file->descriptor, text, bytes);
+    if (written == (ssize_t)bytes)
+        return 0;
+    int reason = written < 0 ? errno : ENOSPC;
+    if (before >= 0 && written > 0 && ftruncate(file->descriptor, before) < 0)
+        return fail("%s: %s, and the half line there could not be taken back", file->path,
+                    strerror(reason));
+    return fail("%s: %s", file->path, strerror(reason));
+}
+
+static int cut(line_file *file, size_t bytes)
+{
+    if (ftruncate(file->descriptor, (off_t)bytes) < 0)
+        return fail("%s: an unfinished line could not be cut off: %s", file->path, strerror(errno));
+    return 0;
+}
+
+static int settle(line_file *file)
+{
+    if (fdatasync(file->descriptor) < 0)
+        return fail("%s: %s", file->path, strerror(errno));
+    return 0;
+}
+
+/* A file whose header was never finished may be started again, but only when what is there is the
+ * beginning of that header: anything else is somebody's text. */
+static int start_header(line_file *file, const char *text, size_t bytes, const char *header)
+{
+    if (bytes >= strlen(header) || memcmp(text, header, bytes))
+        return fail("%s holds something that is no results file of this kind: choose another --out",
+                    file->path);
+    return cut(file, 0) < 0 || append(file, header, strlen(header)) < 0 ? -1 : 0;
+}
+
+static char *header_line(record_kind kind)
+{
+    int columns;
+    const record_column *column = record_columns(kind, &columns);
+    char *line = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&line, &bytes);
+    for (int i = 0; i < columns; i++)
+        fprintf(out, "%s%s", i ? "," : "", column[i].name);
+    fputc('\n', out);
+    fclose(out);
+    return line;
+}
+
+static char *repetition_header(void)
+{
+    int columns;
+    const record_column *column = record_columns(RECORD_SPEED, &columns);
+    char *line = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&line, &bytes);
+    fputs("row", out);
+    for (int i = 0; i < columns; i++)
+        if (column[i].key)
+            fprintf(out, ",%s", column[i].name);
+    fputs(",kind,repetition,prefill_s,decode_s,host_prefill_s,host_decode_s\n", out);
+    fclose(out);
+    return line;
+}
+
+/* ---- Opening ---- */
+
+static int check_header(const records *all, const csv *table)
+{
+    int columns;
+    const record_column *column = record_columns(all->kind, &columns);
+    for (int i = 0; i < columns || i < table->columns; i++) {
+        const char *found = i < table->columns ? table->names[i] : "nothing";
+        const char *wanted = i < columns ? column[i].name : "nothing";
+        if (strcmp(found, wanted))
+            return fail("%s: column %d of its header is %s where this program writes %s: choose "
+                        "another --out",
+                        all->rows.path, i + 1, found, wanted);
+    }
+    return 0;
+}
+
+static int check_rows(records *all, const csv *table)
+{
+    int status = csv_column(table, "status"), commit = csv_column(table, "commit");
+    for (int i = 0; i < table->rows; i++) {
+        const char *text = csv_cell(table, i, 0);
+        char *end;
+        long long number = strtoll(text, &end, 10);
+        if (!*text || *end || number <= all->last_row)
+            return fail("%s: row \"%s\" stands where a number above %lld belongs: choose another "
+                        "--out",
+                        all->rows.path, text, (long long)all->last_row);
+        if (strcmp(csv_cell(table, i, commit), all->commit))
+            return fail("%s holds rows of commit %s and this program is commit %s: choose another "
+                        "--out",
+                        all->rows.path, csv_cell(table, i, commit), all->commit);
+        all->last_row = number;
+        char **cells = table->cells + (size_t)i * (size_t)table->columns;
+        remember(all, joined_key(all->kind, (const char *const *)cells),
+                 csv_cell(table, i, status));
+    }
+    return 0;
+}
+
+static int open_rows(records *all)
+{
+    if (open_lines(&all->rows) < 0)
+        return -1;
+    if (flock(all->rows.descriptor, LOCK_EX | LOCK_NB) < 0) {
+        if (errno == EWOULDBLOCK)
+            return fail("%s is being written by another run: wait for it or choose another --out",
+                        all->rows.path);
+        return fail("%s cannot be locked: %s", all->rows.path, strerror(errno));
+    }
+    size_t bytes = 0;
+    char *text = file_text(all->rows.path, &bytes);
+    if (!text)
+        return -1;
+    if (!memchr(text, '\n', bytes)) {
+        char *header = header_line(all->kind);
+        int result = start_header(&all->rows, text, bytes, header);
+        free(header);
+        free(text);
+        return result;
+    }
+    csv *table = csv_parse(text, bytes, all->rows.path);
+    if (!table)
+        return -1;
+    int result = check_header(all, table) < 0 || check_rows(all, table) < 0 ? -1 : 0;
+    if (result == 0 && table->torn)
+        result = cut(&all->rows, table->whole_bytes);
+    csv_free(table);
+    return result;
+}
+
+/* The row that a line of details names, or -1: lines begin `{"row":12,` or `12,`. */
+static int64_t row_of_line(record_kind kind, const char *line, size_t bytes)
+{
+    const char *mark = kind == RECORD_SPEED ? "" : "{\"row\":";
+    size_t at = strlen(mark);
+    int64_t row = 0;
+    if (bytes < at || memcmp(line, mark, at))
+        return -1;
+    size_t first = at;
+    for (; at < bytes && at < first + 18 && line[at] >= '0' && line[at] <= '9'; at++)
+        row = 10 * row + (line[at] - '0');
+    return at > first && at < bytes && (line[at] == ',' || line[at] == '}') ? row : -1;
+}
+
+/* Finds where the details of committed rows end. Rows are numbered upwards and details written in
+ * that order, so only the file's end has to be looked at, however long it is. */
+static int committed_end(const records *all, const char *text, size_t bytes, size_t *end)
+{
+    const char *last = memrchr(text, '\n', bytes);
+    *end = last ? (size_t)(last - text) + 1 : 0;
+    size_t first = 0; /* where lines begin: behind the header, if there is one */
+    if (all->kind == RECORD_SPEED)
+        first = (size_t)((const char *)memchr(text, '\n', bytes) - text) + 1;
+    while (*end > first) {
+        const char *before = memrchr(text, '\n', *end - 1);
+        size_t begin = before ? (size_t)(before - text) + 1 : 0;
+        int64_t row = row_of_line(all->kind, text + begin, *end - begin);
+        if (row < 0)
+            return fail("%s: a line near byte %zu does not begin with a row's number: choose "
+                        "another --out",
+                        all->details.path, begin);
+        if (row <= all->last_row)
+            break;
+        *end = begin;
+    }
+    return 0;
+}
+
+static int check_details(records *all, const char *text, size_t bytes)
+{
+    size_t end = bytes;
+    if (all->kind == RECORD_SPEED) {
+        char *header = repetition_header();
+        size_t length = strlen(header);
+        int result = 0;
+        if (bytes < length)
+            result = start_header(&all->details, text, bytes, header);
+        else if (memcmp(text, header, length))
+            result = fail("%s: its header is not this program's: choose another --out",
+                          all->details.path);
+        free(header);
+        if (result < 0 || bytes < length)
+            return result;
+    }
+    if (bytes && committed_end(all, text, bytes, &end) < 0)
+        return -1;
+    return end < bytes ? cut(&all->details, end) : 0;
+}
+
+static int open_details(records *all)
+{
+    struct stat status;
+    if (open_lines(&all->details) < 0)
+        return -1;
+    if (fstat(all->details.descriptor, &status) < 0)
+        return fail("%s: %s", all->details.path, strerror(errno));
+    size_t bytes = (size_t)status.st_size;
+    if (!bytes)
+        return check_details(all, "", 0);
+    void *text = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, all->details.descriptor, 0);
+    if (text == MAP_FAILED)
+        return fail("%s: %s", all->details.path, strerror(errno));
+    int result = check_details(all, text, bytes);
+    munmap(text, bytes);
+    return result;
+}
+
+records *records_open(const char *path, record_kind kind, const char *commit)
+{
+    records *all = alloc_or_die(1, sizeof *all);
+    size_t stem = strlen(path);
+    if (stem > 4 && !strcmp(path + stem - 4, ".csv"))
+        stem -= 4;
+    all->kind = kind;
+    all->commit = copy_text(commit);
+    all->rows = (line_file){copy_text(path), -1};
+    all->details = (line_file){
+        format_text("%.*s%s", (int)stem, path, kind == RECORD_SPEED ? ".reps.csv" : ".samples.jsonl"),
+        -1};
+    if (open_rows(all) < 0 || open_details(all) < 0) {
+        records_close(all);
+        return NULL;
+    }
+    return all;
+}
+
+void records_close(records *all)
+{
+    if (!all)
+        return;
+    for (int i = 0; i < all->count; i++)
+        free(all->keys[i]);
+    free(all->keys);
+    free(all->done);
+    line_file *files[] = {&all->details, &all->rows};
+    for (int i = 0; i < 2; i++) {
+        if (files[i]->descriptor >= 0)
+            close(files[i]->descriptor);
+        free(files[i]->path);
+    }
+    free(all->commit);
+    free(all);
+}
+
+/* ---- Appending ---- */
+
+static void put_clocks(FILE *out, const double *seconds, int hosts)
+{
+    fputc(',', out);
+    for (int i = 0; seconds && i < hosts; i++)
+        fprintf(out, "%s%.6g", i ? " " : "", seconds[i]);
+}
+
+int records_repetition(records *all, const record *key, const repetition *one)
+{
+    int columns;
+    const record_column *column = record_columns(RECORD_SPEED, &columns);
+    char *line = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&line, &bytes);
+    fprintf(out, "%lld", (long long)all->last_row + 1);
+    for (int i = 0; i < columns; i++) {
+        if (column[i].key) {
+            fputc(',', out);
+            csv_put(out, value_of(key, i));
+        }
+    }
+    fprintf(out, ",%s,%d", one->kind, one->number);
+    double seconds[] = {one->prefill_s, one->decode_s};
+    for (int i = 0; i < 2; i++)
+        fprintf(out, isnan(seconds[i]) ? "," : ",%.6g", seconds[i]);
+    put_clocks(out, one->host_prefill_s, one->hosts);
+    put_clocks(out, one->host_decode_s, one->hosts);
+    fputc('\n', out);
+    fclose(out);
+    int result = append(&all->details, line, bytes);
+    free(line);
+    return result;
+}
+
+int records_sample(records *all, const json_t *sample)
+{
+    char *body = json_dumps(sample, JSON_COMPACT);
+    if (!body || *body != '{') {
+        free(body);
+        return fail("%s: a sample cannot be written as a JSON object", all->details.path);
+    }
+    char *line = format_text("{\"row\":%lld%s%s\n", (long long)all->last_row + 1,
+                             body[1] == '}' ? "" : ",", body + 1);
+    int result = append(&all->details, line, strlen(line));
+    free(line);
+    free(body);
+    return result;
+}
+
+static char *row_line(const record *row)
+{
+    int columns;
+    char *line = NULL;
+    size_t bytes;
+    record_columns(row->kind, &columns);
+    FILE *out = open_memstream(&line, &bytes);
+    for (int i = 0; i < columns; i++) {
+        if (i)
+            fputc(',', out);
+        csv_put(out, value_of(row, i));
+    }
+    fputc('\n', out);
+    fclose(out);
+    return line;
+}
+
+int records_append(records *all, record *row)
+{
+    bool speed = all->kind == RECORD_SPEED;
+    int date = speed ? (int)SPEED_DATE : (int)ACCURACY_DATE;
+    record_integer(row, speed ? (int)SPEED_ROW : (int)ACCURACY_ROW, all->last_row + 1);
+    record_text(row, speed ? (int)SPEED_COMMIT : (int)ACCURACY_COMMIT, all->commit);
+    if (!*value_of(row, date)) {
+        char now[32];
+        time_t seconds = time(NULL);
+        struct tm utc;
+        gmtime_r(&seconds, &utc);
+        strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%SZ", &utc);
+        record_text(row, date, now);
+    }
+    char *line = row_line(row);
+    int result = 0;
+    if (settle(&all->details) < 0 || append(&all->rows, line, strlen(line)) < 0 ||
+        settle(&all->rows) < 0)
+        result = -1;
+    free(line);
+    if (result < 0)
+        return -1;
+    all->last_row++;
+    remember(all, joined_key(all->kind, (const char *const *)row->values),
+             value_of(row, speed ? (int)SPEED_STATUS : (int)ACCURACY_STATUS));
+    return 0;
+}
