@@ -71,6 +71,9 @@ typedef struct {
     int64_t extra_rows;  /* rows - cached_rows */
     int owner;           /* the host that keeps the KV of the query and of new tokens */
     size_t work_bytes;   /* device memory that attend() needs; lives across layers and comm calls */
+    /* Query phase with the published code's mask, which hides the newest keys of hosts that do not
+     * hold the query (methods.md 2.5 g); false = every cached key is seen. */
+    bool reference_query_mask;
 } plan;
 
 /* Appends a span (nothing when count is 0) and keeps the sums. */
@@ -133,9 +136,22 @@ extern const int method_count;
 
 /* ---- Shared arithmetic ---- */
 
+/* Carves buffers out of attend_context.work. With base NULL it only counts, so that plan() and
+ * attend() share one function that lists a method's buffers. */
+typedef struct {
+    char *base;
+    size_t used;
+} zone;
+void *zone_take(zone *, size_t bytes);
+
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /* Bytes of K and V of `rows` tokens in one layer. */
 size_t kv_bytes(const cell *, const device *, int64_t rows);
+/* Bytes of `rows` rows of queries or outputs, heads x head_dim in activation type. */
+size_t q_bytes(const cell *, const device *, int64_t rows);
+/* The plan of a host that runs one contiguous block of the document, tokens rank*b .. rank*b + b - 1
+ * padded to b, after `anchor` rows that are already in the plan. */
+void plan_block(plan *, const cell *, int rank, int64_t block);
 /* Rows of cached KV as a segment. */
 attn_segment kv_segment(const cell *, const device *, const void *kv, int64_t length,
                         int64_t row_begin, int64_t row_end, int64_t causal_offset);

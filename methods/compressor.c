@@ -1,0 +1,117 @@
+/* The five compressors. Scoring is apart from selection, so that tests can put scores in. See
+ * compressor.h. */
+#include "methods/compressor.h"
+
+#include <stdlib.h>
+
+#include "harness/error.h"
+
+static int64_t projection_width(const cell *c)
+{
+    return (int64_t)(c->shape.heads + 2 * c->shape.kv_heads) * c->shape.head_dim;
+}
+
+void compressor_take(zone *z, const cell *c, const device *dev, int64_t scored_rows, int64_t count,
+                     compressor_buffers *b)
+{
+    size_t scores = (size_t)(scored_rows * c->shape.kv_heads) * sizeof(float);
+    b->scores = zone_take(z, scores);
+    b->pooled = zone_take(z, scores);
+    b->index = zone_take(z, (size_t)(count * c->shape.kv_heads) * sizeof(int32_t));
+    b->hidden = zone_take(z, (size_t)dev->chunk_rows * (size_t)c->retaining_width * dev->act_bytes);
+}
+
+double retaining_flops(const cell *c, int64_t rows)
+{
+    return 2.0 * (double)rows * c->retaining_width *
+           (double)(projection_width(c) + c->shape.kv_heads);
+}
+
+/* Max-pool over five positions inside the host's rows, anchor included (methods.md A2), then the
+ * best `count` candidates of each KV head. */
+static void select_best(attend_context *x, compressor_buffers *b, int64_t scored_rows,
+                        int64_t first_candidate, int64_t count, bool pool)
+{
+    int kv_heads = x->cell->shape.kv_heads;
+    const float *scores = b->scores;
+    if (pool) {
+        x->dev->max_pool5(x->dev, b->pooled, b->scores, scored_rows, kv_heads);
+        scores = b->pooled;
+    }
+    x->dev->top_k(x->dev, b->index, scores + first_candidate * kv_heads,
+                  scored_rows - first_candidate, kv_heads, count);
+}
+
+/* s = fc2(SiLU(fc1([q; k; v]))), pre-RoPE: APB's and Locret's retaining head. */
+static void retaining_score(attend_context *x, compressor_buffers *b, const void *qkv,
+                            int64_t first_row, int64_t rows)
+{
+    int width = x->cell->retaining_width, kv_heads = x->cell->shape.kv_heads;
+    int64_t in = projection_width(x->cell);
+    device *dev = x->dev;
+    dev->gemm(dev, GEMM_STORE, b->hidden, width, qkv, in, x->retaining_fc1, NULL, rows, width, in);
+    dev->silu(dev, b->hidden, rows * width);
+    dev->gemm(dev, GEMM_STORE_F32, b->scores + first_row * kv_heads, kv_heads, b->hidden, width,
+              x->retaining_fc2, NULL, rows, kv_heads, width);
+}
+
+/* k . mean q over the query's rows and the heads of the group, both roped (Spava's score). The
+ * query's rows lie behind all scored rows. */
+static void query_select(attend_context *x, compressor_buffers *b, int64_t scored_rows,
+                         int64_t first_candidate, int64_t count, bool pool)
+{
+    const model_shape *s = &x->cell->shape;
+    device *dev = x->dev;
+    const char *query = (const char *)x->q + q_bytes(x->cell, dev, scored_rows);
+    int64_t cached = x->plan->cached_rows, anchor = scored_rows - cached;
+    dev->score_query(dev, b->scores, query, x->cell->query, x->kv_extra, anchor, s->heads,
+                     s->kv_heads, s->head_dim);
+    dev->score_query(dev, b->scores + anchor * s->kv_heads, query, x->cell->query, x->kv_cache,
+                     cached, s->heads, s->kv_heads, s->head_dim);
+    select_best(x, b, scored_rows, first_candidate, count, pool);
+}
+
+static void random_select(attend_context *x, compressor_buffers *b, int64_t scored_rows,
+                          int64_t first_candidate, int64_t count, bool pool)
+{
+    (void)pool; /* drawn after pooling in the paper's ablation */
+    uint64_t seed = (x->cell->seed * 1000003 + (uint64_t)x->layer) * 1000003 +
+                    (uint64_t)x->comm->rank;
+    x->dev->random(x->dev, b->scores, true, scored_rows * x->cell->shape.kv_heads, seed, 1);
+    select_best(x, b, scored_rows, first_candidate, count, false);
+}
+
+/* The same rows in every layer: written once. */
+static void select_run(attend_context *x, compressor_buffers *b, int64_t first, int64_t count)
+{
+    if (x->layer > 0)
+        return;
+    int kv_heads = x->cell->shape.kv_heads;
+    int32_t *index = alloc_or_die((size_t)(count * kv_heads), sizeof *index);
+    for (int64_t i = 0; i < count * kv_heads; i++)
+        index[i] = (int32_t)(first + i / kv_heads);
+    x->dev->upload(x->dev, b->index, index, (size_t)(count * kv_heads) * sizeof *index);
+    free(index);
+}
+
+static void recency_select(attend_context *x, compressor_buffers *b, int64_t scored_rows,
+                           int64_t first_candidate, int64_t count, bool pool)
+{
+    (void)pool;
+    select_run(x, b, scored_rows - first_candidate - count, count);
+}
+
+static void sink_select(attend_context *x, compressor_buffers *b, int64_t scored_rows,
+                        int64_t first_candidate, int64_t count, bool pool)
+{
+    (void)scored_rows, (void)first_candidate, (void)pool;
+    select_run(x, b, 0, count);
+}
+
+const compressor compressors[] = {
+    [COMPRESSOR_RETAINING] = {"retaining", false, retaining_score, select_best},
+    [COMPRESSOR_RANDOM] = {"random", false, NULL, random_select},
+    [COMPRESSOR_QUERY] = {"query", true, NULL, query_select},
+    [COMPRESSOR_RECENCY] = {"recency", false, NULL, recency_select},
+    [COMPRESSOR_SINK] = {"sink", false, NULL, sink_select},
+};

@@ -1,0 +1,35 @@
+/* Compressors: which l_p keys of its block a host passes on (methods.md 4). Each gives every local
+ * row and KV head a score; the best l_p rows of each KV head, outside the anchor, are selected. To
+ * add one, add a row to the table in compressor.c and its name to COMPRESSOR_CHOICES. */
+#ifndef METHODS_COMPRESSOR_H
+#define METHODS_COMPRESSOR_H
+#include "methods/method.h"
+
+#define COMPRESSOR_CHOICES "retaining|random|query|recency|sink"
+enum { COMPRESSOR_RETAINING, COMPRESSOR_RANDOM, COMPRESSOR_QUERY, COMPRESSOR_RECENCY,
+       COMPRESSOR_SINK };
+
+/* Device buffers of a selection, in attend_context.work. */
+typedef struct {
+    float *scores, *pooled; /* [scored rows, kv_heads] */
+    int32_t *index;         /* [l_p, kv_heads]: rows counted from the first candidate */
+    void *hidden;           /* [chunk rows, width]: inside of the retaining head */
+} compressor_buffers;
+
+typedef struct {
+    const char *name;
+    bool carries_query; /* needs the query's rows behind the block on every host */
+    /* Scores rows first_row .. + rows from the joint projection before RoPE; NULL for most. */
+    void (*before_rope)(attend_context *, compressor_buffers *, const void *qkv, int64_t first_row,
+                        int64_t rows);
+    /* Fills buffers->index with `count` of the scored rows from `first_candidate` on. */
+    void (*select)(attend_context *, compressor_buffers *, int64_t scored_rows,
+                   int64_t first_candidate, int64_t count, bool pool);
+} compressor;
+extern const compressor compressors[];
+
+void compressor_take(zone *, const cell *, const device *, int64_t scored_rows, int64_t count,
+                     compressor_buffers *);
+/* FLOPs of the retaining head over `rows` rows in one layer. */
+double retaining_flops(const cell *, int64_t rows);
+#endif

@@ -1,0 +1,81 @@
+/* Arithmetic that all methods share: spans of a plan, sizes of rows, segments over cached KV, and
+ * the carving of exchange buffers. */
+#include <math.h>
+
+#include "methods/method.h"
+
+void plan_add(plan *p, span_kind kind, token_source source, int64_t first_token, int64_t count,
+              int64_t first_position, bool cached)
+{
+    if (count <= 0)
+        return;
+    p->spans[p->span_count++] =
+        (plan_span){kind, source, first_token, count, first_position, cached};
+    p->rows += count;
+    if (!cached)
+        p->extra_rows += count;
+    else
+        p->cached_rows += count;
+    if (cached && kind != SPAN_PADDING)
+        p->kept_rows += count;
+}
+
+void plan_block(plan *p, const cell *c, int rank, int64_t block)
+{
+    int64_t first = rank * block;
+    int64_t real = c->document - first;
+    real = real < 0 ? 0 : real > block ? block : real;
+    plan_add(p, SPAN_LOCAL, TOKENS_DOCUMENT, first, real, first, true);
+    plan_add(p, SPAN_PADDING, TOKENS_PADDING, 0, block - real, 0, true);
+}
+
+void *zone_take(zone *z, size_t bytes)
+{
+    void *here = z->base ? z->base + z->used : NULL;
+    z->used += (bytes + 255) & ~(size_t)255;
+    return here;
+}
+
+size_t kv_bytes(const cell *c, const device *dev, int64_t rows)
+{
+    return (size_t)rows * 2 * (size_t)(c->shape.kv_heads * c->shape.head_dim) * dev->act_bytes;
+}
+
+size_t q_bytes(const cell *c, const device *dev, int64_t rows)
+{
+    return (size_t)rows * (size_t)(c->shape.heads * c->shape.head_dim) * dev->act_bytes;
+}
+
+attn_segment kv_segment(const cell *c, const device *dev, const void *kv, int64_t length,
+                        int64_t row_begin, int64_t row_end, int64_t causal_offset)
+{
+    int d = c->shape.head_dim;
+    return (attn_segment){
+        .k = kv,
+        .v = kv ? (const char *)kv + (size_t)d * dev->act_bytes : NULL,
+        .row_stride = 2 * (int64_t)c->shape.kv_heads * d,
+        .head_stride = 2 * d,
+        .length = length,
+        .row_begin = row_begin,
+        .row_end = row_end,
+        .causal_offset = causal_offset,
+    };
+}
+
+attn_call attend_call(const attend_context *x, int64_t first_row, int64_t rows)
+{
+    const model_shape *s = &x->cell->shape;
+    int64_t row = (int64_t)s->heads * s->head_dim;
+    size_t skip = (size_t)(first_row * row) * x->dev->act_bytes;
+    return (attn_call){
+        .rows = rows,
+        .heads = s->heads,
+        .kv_heads = s->kv_heads,
+        .head_dim = s->head_dim,
+        .scale = 1 / sqrtf((float)s->head_dim),
+        .q = (const char *)x->q + skip,
+        .q_row_stride = row,
+        .out = (char *)x->out + skip,
+        .out_row_stride = row,
+    };
+}

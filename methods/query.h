@@ -1,0 +1,25 @@
+/* Attention of the query phase and of decode, one code path for all methods (methods.md 1.2): every
+ * host attends the same few rows over the keys that it holds, and the partial results are merged
+ * exactly by their log-sum-exps. */
+#ifndef METHODS_QUERY_H
+#define METHODS_QUERY_H
+#include "methods/method.h"
+
+typedef struct {
+    const cell *cell;
+    const plan *plan;
+    device *dev;
+    comm *comm;
+    int64_t rows;         /* t: the query's tokens, or 1 */
+    const void *q;        /* activation type [t, heads, head_dim], roped, the same on every host */
+    const void *kv_cache; /* this layer's; the owner has already appended the t rows' keys */
+    int64_t cached;       /* rows in it, on the owner with the t new ones */
+    void *out;            /* activation type [t, heads, head_dim], the same on every host */
+    void *work;           /* query_work_bytes() */
+} query_context;
+
+size_t query_work_bytes(const cell *, const device *, int64_t rows);
+int query_attend(query_context *);
+/* Bytes that a host sends in one layer: out and log-sum-exp to the H - 1 others. */
+double query_bytes_sent(const cell *, const device *, int64_t rows);
+#endif
