@@ -66,13 +66,18 @@ int model_resolve(const char *name, model_config *, char **directory);
 
 /* Opens a model on a device. layers 0 = all. retaining_heads: a safetensors file in Locret's layout,
  * or NULL for DIR/retaining_heads.safetensors if it exists; random weights get random heads of width
- * 1024. NULL with a sentence in fail_text() on failure. */
+ * 1024. NULL with a sentence in fail_text() on failure; it begins with "out of memory" when the
+ * device has not enough for the weights. */
 model *model_open(const char *name, device *, int layers, uint64_t seed,
                   const char *retaining_heads);
 void model_close(model *);
 
-/* Device bytes that model_open() will take: for predicting `oom`. */
-size_t model_weight_bytes(const model_config *, int layers, size_t act_bytes);
+/* Width of the retaining heads that random weights get: the published heads' (Locret, APB). */
+enum { RANDOM_RETAINING_WIDTH = 1024 };
+
+/* Device bytes that model_open() will take, for predicting `oom`: layers 0 = all; retaining_width
+ * is RANDOM_RETAINING_WIDTH for random weights, 0 where no heads are loaded. */
+size_t model_weight_bytes(const model_config *, int layers, size_t act_bytes, int retaining_width);
 
 /* $APBENCH_CACHE, else $XDG_CACHE_HOME/apbench, else ~/.cache/apbench; to be freed. */
 char *cache_directory(void);

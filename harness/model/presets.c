@@ -1,0 +1,135 @@
+/* What a model's name stands for: a named shape with random weights, the default model's directory
+ * under the cache, or any directory. The configurations are the published ones (config.json and
+ * generation_config.json) of the models that the paper measures. */
+#include "harness/error.h"
+#include "harness/model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+const model_preset model_presets[] = {
+    {
+        .name = "smollm2",
+        .summary = "SmolLM2-135M-Instruct, pretrained, the default (made by `make setup`)",
+    },
+    {
+        /* meta-llama/Llama-3.1-8B-Instruct */
+        .name = "llama-3.1-8b",
+        .summary = "shape of Llama-3.1-8B-Instruct, random weights",
+        .config = {
+            .shape = {.layers = 32, .hidden = 4096, .heads = 32, .kv_heads = 8, .head_dim = 128,
+                      .ffn = 14336, .vocab = 128256},
+            .rope_theta = 500000, .rope_factor = 8, .rope_low_freq = 1, .rope_high_freq = 4,
+            .rope_original_positions = 8192, .rms_epsilon = 1e-5, .max_positions = 131072,
+            .stop_ids = {128001, 128008, 128009}, .stop_count = 3,
+        },
+    },
+    {
+        /* Qwen/Qwen2.5-14B-Instruct */
+        .name = "qwen2.5-14b",
+        .summary = "shape of Qwen2.5-14B-Instruct, random weights",
+        .config = {
+            .shape = {.layers = 48, .hidden = 5120, .heads = 40, .kv_heads = 8, .head_dim = 128,
+                      .ffn = 13824, .vocab = 152064},
+            .rope_theta = 1e6, .rms_epsilon = 1e-6, .qkv_bias = true, .max_positions = 32768,
+            .stop_ids = {151645, 151643}, .stop_count = 2,
+        },
+    },
+    {
+        /* 01-ai/Yi-34B-200K */
+        .name = "yi-34b",
+        .summary = "shape of Yi-34B-200K, random weights",
+        .config = {
+            .shape = {.layers = 60, .hidden = 7168, .heads = 56, .kv_heads = 8, .head_dim = 128,
+                      .ffn = 20480, .vocab = 64000},
+            .rope_theta = 5e6, .rms_epsilon = 1e-5, .max_positions = 200000,
+            .stop_ids = {2}, .stop_count = 1,
+        },
+    },
+    {
+        /* gradientai/Llama-3-8B-Instruct-Gradient-1048k */
+        .name = "llama-3-8b-1m",
+        .summary = "shape of Llama-3-8B-Instruct-Gradient-1048k, random weights",
+        .config = {
+            .shape = {.layers = 32, .hidden = 4096, .heads = 32, .kv_heads = 8, .head_dim = 128,
+                      .ffn = 14336, .vocab = 128256},
+            .rope_theta = 3580165449, .rms_epsilon = 1e-5, .max_positions = 1048576,
+            .stop_ids = {128001, 128009}, .stop_count = 2,
+        },
+    },
+    {
+        .name = "tiny",
+        .summary = "2 layers of width 64, random weights, for trying things out",
+        .config = {
+            .shape = {.layers = 2, .hidden = 64, .heads = 4, .kv_heads = 2, .head_dim = 16,
+                      .ffn = 128, .vocab = 512},
+            .rope_theta = 10000, .rms_epsilon = 1e-5, .max_positions = 131072,
+        },
+    },
+};
+const int model_preset_count = sizeof model_presets / sizeof model_presets[0];
+
+char *cache_directory(void)
+{
+    const char *place = getenv("APBENCH_CACHE");
+    if (place && place[0])
+        return copy_text(place);
+    place = getenv("XDG_CACHE_HOME");
+    if (place && place[0])
+        return format_text("%s/apbench", place);
+    place = getenv("HOME");
+    return format_text("%s/.cache/apbench", place && place[0] ? place : ".");
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat found;
+    return !stat(path, &found) && S_ISDIR(found.st_mode);
+}
+
+/* "smollm2, llama-3.1-8b, ..." */
+static char *preset_names(void)
+{
+    char *names = copy_text(model_presets[0].name);
+    for (int i = 1; i < model_preset_count; i++) {
+        char *longer = format_text("%s, %s", names, model_presets[i].name);
+        free(names);
+        names = longer;
+    }
+    return names;
+}
+
+int model_resolve(const char *name, model_config *config, char **directory)
+{
+    *directory = NULL;
+    const model_preset *preset = NULL;
+    for (int i = 0; i < model_preset_count; i++)
+        if (!strcmp(name, model_presets[i].name))
+            preset = &model_presets[i];
+    if (preset && preset->config.shape.layers) {
+        *config = preset->config;
+        return 0;
+    }
+    if (preset) {
+        char *cache = cache_directory();
+        *directory = format_text("%s/models/%s", cache, name);
+        free(cache);
+        if (!is_directory(*directory))
+            fail("model %s: its directory %s is missing; run `make setup` to make it", name,
+                 *directory);
+        else if (!model_config_read(*directory, config))
+            return 0;
+    } else if (is_directory(name)) {
+        *directory = copy_text(name);
+        if (!model_config_read(name, config))
+            return 0;
+    } else {
+        char *names = preset_names();
+        fail("model %s: neither a directory nor one of %s", name, names);
+        free(names);
+    }
+    free(*directory);
+    *directory = NULL;
+    return -1;
+}
