@@ -76,7 +76,7 @@ static int read_shape(const char *where, const json_t *shape, int element_bytes,
     t->elements = 1;
     int64_t bytes;
     for (int i = 0; i < t->dimensions; i++) {
-        uint64_t size;
+        uint64_t size = 0;
         if (read_count(where, "shape", json_array_get(shape, (size_t)i), &size))
             return -1;
         t->shape[i] = (int64_t)size;
