@@ -18,6 +18,9 @@ mkdir -p "$cache" || exit 1
 # What converts the model, pinned so that everybody gets the same bytes.
 setup_packages="gguf==0.19.0 numpy==2.4.6 safetensors==0.8.0 tokenizers==0.23.3"
 
+# What the reference values and the comparison with PyTorch are made with (several GB).
+torch_packages="torch==2.15.0 transformers==5.23.0 safetensors==0.8.0 numpy==2.4.6"
+
 # One sentence, and the end.
 give_up() {
     echo "setup: $*" >&2
