@@ -39,7 +39,8 @@ struct comm_driver {
 
     /* Executes body on hosts 0..hosts-1 with timelines[rank] (an array of `hosts`); processes
      * outside the group wait. Fails, with the first failing host's sentence led by "host R: ",
-     * when any body fails; then the others are not resumed. */
+     * when any body fails. In sim the others then get -1 from the call in which they are parked, so
+     * that they free what they hold; in mpi the launch is ended with abort() if they cannot finish. */
     int (*run)(const comm_driver *, int hosts, device *, timeline *timelines,
                int (*body)(comm *, void *argument), void *argument);
 

@@ -27,8 +27,9 @@ typedef enum {
     ENTRY_PART_END,
     ENTRY_PHASE,     /* what = phase_mark */
     ENTRY_POST,      /* a transfer was started: what = transfer_kind, handle = its number */
-    ENTRY_WAIT,      /* waits for transfer `handle` */
-    ENTRY_REPLICATED /* the host is charged the time between `from` and `until` of another host */
+    ENTRY_WAIT,      /* waits for transfer `handle`; what = transfer_kind */
+    ENTRY_REPLICATED, /* the host is charged the time between from_mark and until_mark of host `from` */
+    ENTRY_PAUSE      /* nobody's time: agreements and copies that the machine would not do */
 } entry_kind;
 
 typedef enum {
@@ -39,11 +40,18 @@ typedef enum {
     TRANSFER_BARRIER
 } transfer_kind;
 
+/* How readers tell exposed communication. In a projected run (sim) nothing between `before` and
+ * `after` is charged: the host was parked, or data were copied that a link would have moved; a wait
+ * costs what the link model says. In a measured run (mpi) the time between `before` and `after` of a
+ * POST or WAIT is the exposed communication itself; only PAUSE entries are taken out.
+ *
+ * Handles count up by one with every POST of a host, so they are unique within a timeline. */
 typedef struct {
     entry_kind kind;
     int what;
     int handle;
-    int to, from;  /* send_recv: peers (-1: none); broadcast: to = root */
+    int to, from;  /* send_recv: peers (-1: none); broadcast: to = root; replicated: from = who ran */
+    int source_begin, source_end; /* replicated: the entries that host `from` made meanwhile */
     int64_t bytes; /* all_gather: a host's share; all_to_all: unused (see peer_bytes); else payload */
     int64_t *peer_bytes;        /* all_to_all: bytes sent to each peer, owned by the timeline */
     device_mark before, after; /* the host's own time stands still between these two */
@@ -58,10 +66,16 @@ typedef struct {
     double wall_start, deadline; /* seconds of the monotonic clock; deadline 0 = none */
 } timeline;
 
+/* Forgets all entries, keeping the memory; or gives the memory back. Neither touches device marks
+ * (other hosts' timelines may hold marks of the same device: dev->forget_marks is the caller's). */
 void timeline_clear(timeline *);
 void timeline_free(timeline *);
 
-/* Appends an entry whose `before` mark is now; timeline_resume() sets its `after`. */
+/* The hosts' clocks start (all together), or a phase ends. */
+void timeline_phase(timeline *, phase_mark);
+
+/* Appends an entry whose `before` mark is now; timeline_resume() sets its `after`. The pointer is
+ * good until the next entry is appended. */
 timeline_entry *timeline_pause(timeline *, entry_kind kind, int what);
 void timeline_resume(timeline *, timeline_entry *);
 

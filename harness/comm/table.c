@@ -1,0 +1,33 @@
+/* The comm table: one row a driver. mpi is left out of a build without MPI (the Makefile defines
+ * WITH_MPI when pkg-config knows Open MPI). */
+#include "harness/comm.h"
+#include "harness/error.h"
+
+#include <stdio.h>
+#include <string.h>
+
+extern const comm_driver sim_driver;
+#ifdef WITH_MPI
+extern const comm_driver mpi_driver;
+#endif
+
+const comm_driver *const comm_table[] = {
+    &sim_driver,
+#ifdef WITH_MPI
+    &mpi_driver,
+#endif
+};
+const int comm_count = sizeof comm_table / sizeof *comm_table;
+
+const comm_driver *comm_find(const char *name)
+{
+    char names[128] = "";
+    for (int i = 0; i < comm_count; i++) {
+        if (!strcmp(comm_table[i]->name, name))
+            return comm_table[i];
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", comm_table[i]->name);
+    }
+    fail("--comm %s: there is no such comm; this build has %s", name, names);
+    return NULL;
+}
