@@ -1,0 +1,91 @@
+/* The table of tasks. See task.h. */
+#include "datasets/task.h"
+
+#include "datasets/ruler/generator.h"
+#include "harness/error.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NIAH(name, summary, ...)                                                                   \
+    {name, "ruler", summary, 128, &niah_generator, &(const niah_options){__VA_ARGS__},             \
+     string_match_all}
+#define FILES_ONLY(name, summary, tokens, score) {name, "ruler", summary, tokens, NULL, NULL, score}
+
+const task tasks[] = {
+    /* haystack, kind of keys, kind of values, keys, values a key, queries */
+    NIAH("niah_single_1", "one number in repeated noise", HAYSTACK_NOISE, NIAH_WORDS, NIAH_NUMBERS,
+         1, 1, 1),
+    NIAH("niah_single_2", "one number in essay text", HAYSTACK_ESSAY, NIAH_WORDS, NIAH_NUMBERS, 1,
+         1, 1),
+    NIAH("niah_single_3", "one uuid in essay text", HAYSTACK_ESSAY, NIAH_WORDS, NIAH_UUIDS, 1, 1,
+         1),
+    NIAH("niah_multikey_1", "one number in essay text, three distractors", HAYSTACK_ESSAY,
+         NIAH_WORDS, NIAH_NUMBERS, 4, 1, 1),
+    NIAH("niah_multikey_2", "one number among distractors only", HAYSTACK_NEEDLES, NIAH_WORDS,
+         NIAH_NUMBERS, 1, 1, 1),
+    NIAH("niah_multikey_3", "one uuid by its uuid among distractors only", HAYSTACK_NEEDLES,
+         NIAH_UUIDS, NIAH_UUIDS, 1, 1, 1),
+    NIAH("niah_multivalue", "four numbers of one key in essay text", HAYSTACK_ESSAY, NIAH_WORDS,
+         NIAH_NUMBERS, 1, 4, 1),
+    NIAH("niah_multiquery", "four numbers of four keys in essay text", HAYSTACK_ESSAY, NIAH_WORDS,
+         NIAH_NUMBERS, 1, 1, 4),
+    /* no generator yet: official files are read and scored */
+    FILES_ONLY("vt", "names that a variable's value went to", 30, string_match_all),
+    FILES_ONLY("cwe", "ten common words of a list", 120, string_match_all),
+    FILES_ONLY("fwe", "three frequent words of a coded text", 50, string_match_all),
+    FILES_ONLY("qa_1", "questions on SQuAD paragraphs", 32, string_match_part),
+    FILES_ONLY("qa_2", "questions on HotpotQA paragraphs", 32, string_match_part),
+};
+const int task_count = sizeof tasks / sizeof tasks[0];
+
+const task *task_find(const char *name)
+{
+    for (int i = 0; i < task_count; i++)
+        if (!strcmp(tasks[i].name, name))
+            return &tasks[i];
+    char *list = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&list, &bytes);
+    for (int i = 0; i < task_count; i++)
+        fprintf(out, "%s%s", i ? ", " : "", tasks[i].name);
+    fclose(out);
+    fail("there is no task \"%.80s\"; there are %s", name, list);
+    free(list);
+    return NULL;
+}
+
+/* Whether `name` stands for a group that the task is in. */
+static bool in_group(const task *task, const char *name)
+{
+    return task->generator &&
+           (!strcmp(task->benchmark, name) || !strcmp(task->generator->group, name));
+}
+
+int task_find_all(char *const *names, int name_count, const task ***found)
+{
+    bool *taken = alloc_or_die((size_t)task_count, sizeof *taken);
+    *found = alloc_or_die((size_t)task_count, sizeof **found);
+    int count = 0;
+    for (int n = 0; n < name_count; n++) {
+        bool known = false;
+        for (int i = 0; i < task_count; i++) {
+            if (strcmp(tasks[i].name, names[n]) && !in_group(&tasks[i], names[n]))
+                continue;
+            known = true;
+            if (!taken[i])
+                (*found)[count++] = &tasks[i];
+            taken[i] = true;
+        }
+        if (!known) {
+            task_find(names[n]);
+            free(*found);
+            *found = NULL;
+            count = -1;
+            break;
+        }
+    }
+    free(taken);
+    return count;
+}

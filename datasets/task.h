@@ -1,0 +1,97 @@
+/* The tasks that models are scored on, as a table: a row says how a task's samples are made, how
+ * long its answers may be and how they are scored. A sample comes from our own generator or from a
+ * file of the official layouts; either way it is a document and a query (tokenised apart, since
+ * methods prefill the document only) and the reference answers. A new task is a new row in task.c. */
+#ifndef DATASETS_TASK_H
+#define DATASETS_TASK_H
+#include "datasets/random.h"
+#include "datasets/tokenizer/tokenizer.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* UTF-8 with its length: texts of files may hold U+0000. bytes[count] is a NUL besides. */
+typedef struct {
+    char *bytes;
+    size_t count;
+} sized_text;
+
+typedef struct {
+    sized_text document;       /* chat head, instruction, context, newline(s) */
+    sized_text query;         /* question, chat tail, lead-in of the answer */
+    size_t lead_in;      /* where in `query` the lead-in starts (== query.count: there is none) */
+    sized_text *references;    /* the answers looked for */
+    int reference_count; /* at least 1 */
+    int64_t number;      /* 0, 1, 2 .. in the order of making or of the file's good rows */
+    int64_t index;       /* the file's own `index`; of made samples, the number */
+    int64_t length;      /* tokens of document and query plus the task's tokens_to_generate; of
+                          * official rows what the row says (0: nothing) */
+    int64_t size;        /* units of haystack that went in (0 for files) */
+    bool official;       /* generator=official; else generator=apbench */
+} task_sample;
+
+void task_sample_free(task_sample *); /* leaves it zeroed */
+
+typedef struct task task;
+typedef struct task_samples task_samples;
+
+/* Where samples come from. */
+typedef struct {
+    const task *task;
+    int64_t length;            /* made samples: most tokens, generated budget included */
+    uint64_t seed;             /* sample k depends on (task, length, seed, k) and the texts only */
+    const tokenizer *tokens;   /* counts lengths; not needed for files */
+    const chat_template *chat; /* made samples: NULL = plain text. Files: NULL = the text is used
+                                * as it is, else head and tail are put around it */
+    const char *haystack;      /* essay text for made samples: plain text or JSON with key `text`;
+                                * NULL = text/jargon.txt under the cache */
+    const char *file;          /* an official file (RULER or split layout); NULL = make samples */
+} task_request;
+
+/* Readies samples; for made ones this fits the size of the haystack to the length (some twenty
+ * probes). NULL with a sentence in fail_text(). The request's pointers must outlive the result. */
+task_samples *task_samples_open(const task_request *);
+/* The next sample: 1 filled in (free it with task_sample_free), 0 the file has ended (made samples
+ * never do), -1 failed. Broken lines of a file are skipped and reported on stderr. */
+int task_samples_next(task_samples *, task_sample *);
+/* Passes over `count` samples: at no cost for made ones; a file that ends earlier is no error. */
+int task_samples_skip(task_samples *, int64_t count);
+int64_t task_samples_broken(const task_samples *); /* lines of the file skipped so far */
+void task_samples_close(task_samples *);
+
+/* ---- The table ---- */
+
+struct generator; /* datasets/ruler/generator.h */
+
+struct task {
+    const char *name, *benchmark, *summary;
+    int tokens_to_generate;
+    const struct generator *generator; /* NULL: its samples come from official files only */
+    const void *options;               /* the generator's, for this task */
+    /* The share of the references that the prediction (postprocessed) names, 0..1. */
+    double (*score)(sized_text prediction, const sized_text *references, int count);
+};
+extern const task tasks[];
+extern const int task_count;
+
+/* By name; NULL with a sentence that lists the names. */
+const task *task_find(const char *name);
+/* Names and groups ("niah", "ruler": every generated task of it) into fresh pointers, in the order
+ * given, without repeats. Returns the count or -1 with a sentence. */
+int task_find_all(char *const *names, int name_count, const task ***found);
+
+/* ---- Scores (score.c), as RULER's scorers give them ---- */
+
+/* Scores one prediction (UTF-8) against references: 0..1. null: nothing was left of the prediction
+ * after postprocessing. -1 with a sentence where the official code raises. */
+int task_score(const task *, const char *prediction, size_t bytes, const sized_text *references,
+               int count, double *score, bool *null);
+/* mean x 100, rounded to 2 decimals as Python's round() does (exact ties to even). */
+double score_percent(double sum, int64_t rows);
+double score_round(double value); /* to 2 decimals, likewise */
+/* As Python prints such a value ("100.0", "66.67"); returns buffer. */
+char *score_text(double percent, char *buffer, size_t bytes);
+
+double string_match_all(sized_text prediction, const sized_text *references, int count);
+double string_match_part(sized_text prediction, const sized_text *references, int count);
+#endif
