@@ -1,0 +1,198 @@
+/* apbench data: writes samples of tasks as the official JSONL files,
+ * OUT/<length in tokens>/<task>/validation.jsonl. A file appears whole, by rename. */
+#include "datasets/official.h"
+#include "datasets/task.h"
+#include "harness/error.h"
+#include "harness/model/model.h"
+#include "harness/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* mkdir -p. */
+static int make_directories(const char *path)
+{
+    char *part = copy_text(path);
+    int result = 0;
+    for (char *at = part + 1; result == 0 && *part; at++) {
+        if (*at && *at != '/')
+            continue;
+        char ends = *at;
+        *at = 0;
+        if (mkdir(part, 0777) && errno != EEXIST)
+            result = fail("cannot make the directory %s: %s", part, strerror(errno));
+        *at = ends;
+        if (!ends)
+            break;
+    }
+    free(part);
+    return result;
+}
+
+static int write_samples(FILE *file, const task_request *request, int64_t count,
+                         task_layout layout)
+{
+    task_samples *samples = task_samples_open(request);
+    if (!samples)
+        return -1;
+    int result = 0;
+    for (int64_t i = 0; result == 0 && i < count; i++) {
+        task_sample sample;
+        if (task_samples_next(samples, &sample) < 0) {
+            result = -1;
+            break;
+        }
+        char *line = official_line(request->task, &sample, request->tokens, layout);
+        if (!line)
+            result = -1;
+        else
+            fputs(line, file);
+        free(line);
+        task_sample_free(&sample);
+    }
+    task_samples_close(samples);
+    return result;
+}
+
+static int write_file(const char *out, const task_request *request, int64_t count,
+                      task_layout layout)
+{
+    char *directory =
+        format_text("%s/%lld/%s", out, (long long)request->length, request->task->name);
+    char *path = format_text("%s/validation.jsonl", directory);
+    char *partial = format_text("%s.partial-%ld", path, (long)getpid());
+    int result = make_directories(directory);
+    FILE *file = result == 0 ? fopen(partial, "wb") : NULL;
+    if (result == 0 && !file)
+        result = fail("cannot write %s: %s", partial, strerror(errno));
+    if (file) {
+        result = write_samples(file, request, count, layout);
+        bool failed = ferror(file);
+        if ((fclose(file) || failed) && result == 0)
+            result = fail("cannot write %s: %s", partial, strerror(errno));
+        if (result == 0 && rename(partial, path))
+            result = fail("cannot rename %s to %s: %s", partial, path, strerror(errno));
+        if (result < 0)
+            unlink(partial);
+        else
+            fprintf(stderr, "apbench data: wrote %s (%lld samples)\n", path, (long long)count);
+    }
+    free(partial);
+    free(path);
+    free(directory);
+    return result;
+}
+
+typedef struct {
+    text_list tasks;
+    size_list lengths;
+    int64_t samples, seed;
+    const char *model, *haystack, *out, *layout;
+    bool no_chat;
+} data_options;
+
+/* The tokenizer of the model named. */
+static tokenizer *open_tokenizer(const char *name)
+{
+    model_config config;
+    char *directory;
+    if (model_resolve(name, &config, &directory) < 0)
+        return NULL;
+    tokenizer *tokens = NULL;
+    if (!directory)
+        fail("--model: %s has random weights and no tokenizer", name);
+    else
+        tokens = tokenizer_open(directory);
+    free(directory);
+    return tokens;
+}
+
+/* Every task at every length; returns how many files failed, -1 when none could be tried. */
+static int write_all(const data_options *options, const task *const *found, int count)
+{
+    tokenizer *tokens = open_tokenizer(options->model);
+    if (!tokens)
+        return -1;
+    task_request request = {.seed = (uint64_t)options->seed,
+                            .tokens = tokens,
+                            .chat = options->no_chat ? NULL : chat_template_for(tokens),
+                            .haystack = options->haystack};
+    task_layout layout = strcmp(options->layout, "split") ? LAYOUT_RULER : LAYOUT_SPLIT;
+    int failed = 0;
+    for (int l = 0; l < options->lengths.count; l++)
+        for (int t = 0; t < count; t++) {
+            request.length = options->lengths.items[l];
+            request.task = found[t];
+            if (write_file(options->out, &request, options->samples, layout) < 0) {
+                fprintf(stderr, "apbench data: %s\n", fail_text());
+                failed++;
+            }
+        }
+    tokenizer_close(tokens);
+    return failed;
+}
+
+static int check_options(const data_options *options)
+{
+    if (!options->tasks.count)
+        return fail("--tasks is missing");
+    if (!options->lengths.count)
+        return fail("--lengths is missing");
+    if (!options->out)
+        return fail("--out is missing");
+    if (strcmp(options->layout, "ruler") && strcmp(options->layout, "split"))
+        return fail("--layout: '%s' is neither ruler nor split", options->layout);
+    return 0;
+}
+
+int command_data(int argc, char **argv)
+{
+    data_options options = {
+        .samples = 500, .seed = 42, .model = "smollm2", .layout = "ruler"};
+    const flag flags[] = {
+        {"tasks", FLAG_TEXTS, &options.tasks, "NAMES", "tasks or groups: niah_single_1, niah"},
+        {"lengths", FLAG_SIZES, &options.lengths, "SIZES",
+         "most tokens of prompt and answer: 4K,8K"},
+        {"samples", FLAG_SIZE, &options.samples, "N", "samples a file (500)"},
+        {"model", FLAG_TEXT, &options.model, "NAME",
+         "whose tokenizer counts and whose chat template is used (smollm2)"},
+        {"seed", FLAG_SIZE, &options.seed, "N", "another seed gives other samples (42)"},
+        {"out", FLAG_TEXT, &options.out, "DIR", "where <length>/<task>/validation.jsonl go"},
+        {"haystack", FLAG_TEXT, &options.haystack, "FILE",
+         "essay text: UTF-8 text or JSON with the key `text` (default: the Jargon File)"},
+        {"layout", FLAG_TEXT, &options.layout, "NAME",
+         "ruler, or split: input_context and input_query apart (ruler)"},
+        {"no-chat", FLAG_SWITCH, &options.no_chat, NULL, "leave out the model's chat template"},
+    };
+    int parsed = options_parse(
+        "apbench data --tasks NAMES --lengths SIZES --out DIR [...]\n"
+        "Makes samples of RULER's tasks (in our own wording: generator=apbench) and writes them\n"
+        "as the official JSONL files.",
+        flags, FLAG_COUNT(flags), argc, argv, NULL);
+    if (parsed > 0)
+        return 0;
+    if (parsed == 0)
+        parsed = check_options(&options);
+    const task **found = NULL;
+    int count = 0;
+    if (parsed == 0 && (count = task_find_all(options.tasks.items, options.tasks.count, &found)) < 0)
+        parsed = -1;
+    int status = 2; /* bad usage, a model that is no model among it */
+    if (parsed == 0) {
+        int failed = write_all(&options, found, count);
+        if (failed >= 0)
+            status = failed ? 1 : 0;
+        else
+            parsed = -1;
+    }
+    if (parsed < 0)
+        fprintf(stderr, "apbench data: %s\n", fail_text());
+    free(found);
+    text_list_free(&options.tasks);
+    free(options.lengths.items);
+    return status;
+}

@@ -1,0 +1,155 @@
+/* apbench score: scores a file of predictions as the official scorers do. Rows are JSON objects with
+ * `pred` and `outputs`; other fields do not matter. Prints the official summary (Tasks, Score,
+ * Nulls), or with --per-row one JSON line a row. */
+#include "datasets/jsonl.h"
+#include "datasets/official.h"
+#include "datasets/task.h"
+#include "harness/error.h"
+#include "harness/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What became of the rows so far. */
+typedef struct {
+    const task *task;
+    bool per_row;
+    double sum;
+    int64_t rows, scored, nulls;
+    bool unlabelled; /* the first row's first reference is null: the task's score is 0.0 */
+} tally;
+
+/* The first reference is null: the official code then gives a file's first row, and with it the
+ * file, 0.0 without looking at the predictions. */
+static bool is_unlabelled(const json_t *row)
+{
+    return json_is_null(json_array_get(json_object_get(row, "outputs"), 0));
+}
+
+static int score_row(const task *task, const json_t *row, double *score, bool *null)
+{
+    const json_t *prediction = json_object_get(row, "pred");
+    if (!json_is_string(prediction))
+        return fail(prediction ? "`pred` is not a string" : "there is no `pred`");
+    sized_text *references;
+    int count = official_references(row, &references);
+    int result = count < 0 ? -1
+                           : task_score(task, json_string_value(prediction),
+                                        json_string_length(prediction), references, count, score,
+                                        null);
+    official_references_free(references, count);
+    return result;
+}
+
+static void print_row(int64_t row, const double *percent, const char *error)
+{
+    char score[32] = "null";
+    if (percent)
+        score_text(*percent, score, sizeof score);
+    printf("{\"row\": %lld, \"score\": %s", (long long)row, score);
+    if (error) {
+        json_t *string = json_string(error);
+        char *escaped = string ? json_dumps(string, JSON_ENSURE_ASCII | JSON_ENCODE_ANY) : NULL;
+        printf(", \"error\": %s", escaped ? escaped : "\"unprintable\"");
+        free(escaped);
+        json_decref(string);
+    }
+    printf("}\n");
+}
+
+/* One row of the file, or (row NULL) a broken line with its sentence left. */
+static void take_row(tally *tally, const json_t *row, const char *path, int64_t line)
+{
+    int64_t number = tally->rows++;
+    double score = 0;
+    bool null = false;
+    int result = row ? 0 : -1;
+    if (row && !json_is_object(row))
+        result = fail("the line is not a JSON object");
+    else if (row && is_unlabelled(row) && (number == 0 || tally->per_row))
+        tally->unlabelled |= number == 0;
+    else if (row)
+        result = score_row(tally->task, row, &score, &null);
+    if (result == 0) {
+        tally->sum += score;
+        tally->scored++;
+        tally->nulls += null;
+        double percent = score_percent(score, 1);
+        if (tally->per_row)
+            print_row(number, &percent, NULL);
+        return;
+    }
+    char *reason = copy_text(fail_text());
+    if (row)
+        fail("%s:%lld: %s", path, (long long)line, reason);
+    fprintf(stderr, "apbench score: left out %s\n", fail_text());
+    if (tally->per_row)
+        print_row(number, NULL, reason);
+    free(reason);
+}
+
+static int score_file(tally *tally, const char *path)
+{
+    jsonl_file lines;
+    if (jsonl_open(&lines, path) < 0)
+        return -1;
+    int found;
+    for (json_t *row; (found = jsonl_next(&lines, &row)) != JSONL_END;) {
+        if (found == JSONL_FAILED)
+            break;
+        take_row(tally, row, path, lines.number);
+        json_decref(row);
+    }
+    jsonl_close(&lines);
+    return found == JSONL_FAILED ? -1 : 0;
+}
+
+int command_score(int argc, char **argv)
+{
+    const char *name = NULL, *path = NULL;
+    bool per_row = false;
+    const flag flags[] = {
+        {"task", FLAG_TEXT, &name, "NAME", "the task that the predictions answer"},
+        {"file", FLAG_TEXT, &path, "FILE", "predictions: JSON lines with `pred` and `outputs`"},
+        {"per-row", FLAG_SWITCH, &per_row, NULL,
+         "print {row, score} for each row instead of the summary"},
+    };
+    int parsed = options_parse("apbench score --task NAME --file FILE [--per-row]\n"
+                               "Scores a file of predictions as the official scorers do.",
+                               flags, FLAG_COUNT(flags), argc, argv, NULL);
+    if (parsed > 0)
+        return 0;
+    if (parsed == 0 && !name)
+        parsed = fail("--task is missing");
+    if (parsed == 0 && !path)
+        parsed = fail("--file is missing");
+    tally tally = {.per_row = per_row};
+    if (parsed == 0 && !(tally.task = task_find(name)))
+        parsed = -1;
+    if (parsed < 0) {
+        fprintf(stderr, "apbench score: %s\n", fail_text());
+        return 2;
+    }
+    if (score_file(&tally, path) < 0 ||
+        (!tally.scored && fail("%s: none of its %lld rows can be scored", path,
+                               (long long)tally.rows))) {
+        fprintf(stderr, "apbench score: %s\n", fail_text());
+        return 1;
+    }
+    if (!per_row) {
+        char score[32];
+        double percent = tally.unlabelled ? 0 : score_percent(tally.sum, tally.scored);
+        printf("Tasks,%s\nScore,%s\nNulls,%lld/%lld\n", tally.task->name,
+               score_text(percent, score, sizeof score), (long long)tally.nulls,
+               (long long)tally.scored);
+    }
+    if (tally.scored < tally.rows)
+        fprintf(stderr, "apbench score: %lld of %lld rows left out of the score\n",
+                (long long)(tally.rows - tally.scored), (long long)tally.rows);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "apbench score: cannot write to the standard output\n");
+        return 1;
+    }
+    return tally.scored < tally.rows ? 1 : 0;
+}
