@@ -4,13 +4,12 @@
 comma := ,
 BUILD := build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 CC ?= cc
-COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 
 MPI_CFLAGS := $(shell pkg-config --cflags ompi-c 2>/dev/null)
 MPI_LIBS := $(shell pkg-config --libs ompi-c 2>/dev/null)
 CFLAGS := -std=gnu11 -O3 -g -fopenmp -Wall -Wextra $(if $(WERROR),-Werror) \
           $(if $(SANITIZE),-O1 -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
-CPPFLAGS := -I. -D_GNU_SOURCE -MMD -MP
+CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE -MMD -MP
 LDLIBS := -fopenmp $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -ldnnl -ljansson -lonig \
           -licuuc -licui18n $(MPI_LIBS) -lpthread -lm
 
@@ -31,6 +30,14 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(LIBRARY)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(basename $(notdir $<))) -c -o $@ $<
+
+# The commit, for --version and the CSV; rewritten only when it changes.
+$(BUILD)/build_commit.h: force
+	@mkdir -p $(@D)
+	@echo '#define BUILD_COMMIT "$(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)"' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(OBJECTS): | $(BUILD)/build_commit.h
+force:
 
 # Per-file flags: CFLAGS_<file name without .c>.
 CFLAGS_mpi := $(MPI_CFLAGS)
@@ -66,6 +73,6 @@ bench-peer: setup
 	@$(AGAIN) $(BUILD)/apbench
 	@tests/peer/run.sh $(BUILD)/apbench
 
-.PHONY: all tests setup test run-tests test-mpi references bench-peer clean
+.PHONY: all force tests setup test run-tests test-mpi references bench-peer clean
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(TESTS:=.d) $(TEST_SUPPORT:.o=.d)

@@ -13,8 +13,16 @@ const char *const part_names[PART_COUNT] = {
     [PART_OTHER] = "other",
 };
 
+uint64_t timeline_flops(timeline *time)
+{
+    time->flops += time->dev->flops - time->flops_at;
+    time->flops_at = time->dev->flops;
+    return time->flops;
+}
+
 static timeline_entry *append(timeline *time, entry_kind kind, int what)
 {
+    timeline_flops(time);
     if (time->count == time->capacity) {
         time->capacity = time->capacity ? 2 * time->capacity : 64;
         time->entries =
@@ -45,6 +53,8 @@ void timeline_free(timeline *time)
 void timeline_phase(timeline *time, phase_mark mark)
 {
     append(time, ENTRY_PHASE, mark);
+    if (mark == PHASE_START)
+        time->flops = 0;
 }
 
 timeline_entry *timeline_pause(timeline *time, entry_kind kind, int what)
@@ -55,6 +65,7 @@ timeline_entry *timeline_pause(timeline *time, entry_kind kind, int what)
 void timeline_resume(timeline *time, timeline_entry *entry)
 {
     entry->after = time->dev->mark(time->dev);
+    time->flops_at = time->dev->flops; /* what others did meanwhile is theirs */
 }
 
 /* The one place where NVTX ranges (nvtxRangePushA(part_names[what]) and its pop) belong. */

@@ -64,6 +64,7 @@ typedef struct {
     timeline_entry *entries;
     int count, capacity;
     double wall_start, deadline; /* seconds of the monotonic clock; deadline 0 = none */
+    uint64_t flops, flops_at;   /* this host's share of dev->flops; the counter's last reading */
 } timeline;
 
 /* Forgets all entries, keeping the memory; or gives the memory back. Neither touches device marks
@@ -78,6 +79,9 @@ void timeline_phase(timeline *, phase_mark);
  * good until the next entry is appended. */
 timeline_entry *timeline_pause(timeline *, entry_kind kind, int what);
 void timeline_resume(timeline *, timeline_entry *);
+
+/* FLOPs that this host's own work has added to the device's counter since PHASE_START. */
+uint64_t timeline_flops(timeline *);
 
 /* A part begins or ends, and the same as an NVTX range where the device has them. Parts do not
  * nest; waiting inside a part is charged to PART_COMM by whoever reads the timeline. */

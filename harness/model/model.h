@@ -17,6 +17,9 @@ typedef struct {
     int64_t max_positions;
     int32_t stop_ids[8]; /* from config.json and generation_config.json */
     int stop_count;
+    /* Tokens of the family's chat head, for random weights, which have no tokenizer; APB puts the
+     * query behind it (reference code: 16 for Llama, 24 for Qwen, 0 for Yi). */
+    int head_tokens;
 } model_config;
 
 /* Device pointers; matrices [out, in] in the activation type, norms float32. */

@@ -22,7 +22,7 @@ const model_preset model_presets[] = {
                       .ffn = 14336, .vocab = 128256},
             .rope_theta = 500000, .rope_factor = 8, .rope_low_freq = 1, .rope_high_freq = 4,
             .rope_original_positions = 8192, .rms_epsilon = 1e-5, .max_positions = 131072,
-            .stop_ids = {128001, 128008, 128009}, .stop_count = 3,
+            .stop_ids = {128001, 128008, 128009}, .stop_count = 3, .head_tokens = 16,
         },
     },
     {
@@ -33,7 +33,7 @@ const model_preset model_presets[] = {
             .shape = {.layers = 48, .hidden = 5120, .heads = 40, .kv_heads = 8, .head_dim = 128,
                       .ffn = 13824, .vocab = 152064},
             .rope_theta = 1e6, .rms_epsilon = 1e-6, .qkv_bias = true, .max_positions = 32768,
-            .stop_ids = {151645, 151643}, .stop_count = 2,
+            .stop_ids = {151645, 151643}, .stop_count = 2, .head_tokens = 24,
         },
     },
     {
@@ -55,7 +55,7 @@ const model_preset model_presets[] = {
             .shape = {.layers = 32, .hidden = 4096, .heads = 32, .kv_heads = 8, .head_dim = 128,
                       .ffn = 14336, .vocab = 128256},
             .rope_theta = 3580165449, .rms_epsilon = 1e-5, .max_positions = 1048576,
-            .stop_ids = {128001, 128009}, .stop_count = 2,
+            .stop_ids = {128001, 128009}, .stop_count = 2, .head_tokens = 16,
         },
     },
     {

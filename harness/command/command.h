@@ -1,0 +1,50 @@
+/* The commands of the program, and the flags that several of them share: which model on which
+ * device over which links. A command returns the program's exit status: 0 all done, 1 something
+ * failed, 2 bad usage; the last two through command_failed() and command_misused(), which print the
+ * sentence that fail() left. */
+#ifndef HARNESS_COMMAND_H
+#define HARNESS_COMMAND_H
+#include "harness/comm.h"
+#include "harness/model/model.h"
+#include "harness/options.h"
+
+int command_speed(int argc, char **argv);
+int command_eval(int argc, char **argv);
+int command_generate(int argc, char **argv);
+int command_data(int argc, char **argv);
+int command_score(int argc, char **argv);
+int command_list(int argc, char **argv);
+int command_table(int argc, char **argv);
+int command_plot(int argc, char **argv);
+int command_info(int argc, char **argv);
+int command_check(int argc, char **argv);
+
+int command_failed(void);
+int command_misused(void);
+
+/* Flags of every command that runs a model. */
+typedef struct {
+    const char *device, *comm, *retaining_heads;
+    int64_t threads, layers, seed;
+    double timeout;
+} machine_flags;
+#define MACHINE_FLAGS_DEFAULT {.device = "cpu", .comm = "sim", .seed = 1}
+#define MACHINE_FLAGS(m)                                                                           \
+    {"device", FLAG_TEXT, &(m).device, "NAME", "device (apbench list devices)"},                   \
+    {"comm", FLAG_TEXT, &(m).comm, "NAME", "links between hosts (apbench list comms)"},            \
+    {"threads", FLAG_SIZE, &(m).threads, "N", "threads of the device; 0 = all cores"},             \
+    {"layers", FLAG_SIZE, &(m).layers, "N", "run only the first N layers; 0 = all"},               \
+    {"seed", FLAG_SIZE, &(m).seed, "N", "seed of random weights, prompts and samples"},            \
+    {"retaining-heads", FLAG_TEXT, &(m).retaining_heads, "FILE", "weights of retaining heads"},    \
+    {"timeout", FLAG_SECONDS, &(m).timeout, "SECONDS", "longest time for a cell; 0 = no limit"}
+
+/* The device and the links that the flags name, opened. */
+typedef struct {
+    device *dev;
+    const comm_driver *driver;
+    int most_hosts; /* ranks of the launch; INT_MAX for sim */
+    bool leader;    /* this process prints and writes */
+} machine;
+int machine_open(const machine_flags *, machine *);
+void machine_close(machine *);
+#endif

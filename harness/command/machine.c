@@ -1,0 +1,35 @@
+/* Opens the device and the links that a command's flags name. See command.h. */
+#include <stdio.h>
+
+#include "harness/command/command.h"
+#include "harness/error.h"
+
+int command_failed(void)
+{
+    fprintf(stderr, "apbench: %s\n", fail_text());
+    return 1;
+}
+
+int command_misused(void)
+{
+    fprintf(stderr, "apbench: %s\n", fail_text());
+    return 2;
+}
+
+int machine_open(const machine_flags *flags, machine *m)
+{
+    *m = (machine){.dev = device_find(flags->device), .driver = comm_find(flags->comm)};
+    if (!m->dev || !m->driver || m->driver->open(m->driver, &m->most_hosts, &m->leader))
+        return -1;
+    if (m->dev->open(m->dev, (int)flags->threads)) {
+        m->driver->close(m->driver);
+        return -1;
+    }
+    return 0;
+}
+
+void machine_close(machine *m)
+{
+    m->dev->close(m->dev);
+    m->driver->close(m->driver);
+}

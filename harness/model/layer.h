@@ -1,0 +1,35 @@
+/* The transformer's layer in pieces, on rows of one host: projections, FFN and the head. Rows are
+ * taken in chunks, so that the widest buffers (qkv, gate and up) stay small whatever the length. */
+#ifndef HARNESS_LAYER_H
+#define HARNESS_LAYER_H
+#include "harness/model/model.h"
+#include "methods/method.h"
+
+/* Device buffers that do not live across a comm call: one set for all hosts of a process. */
+typedef struct {
+    void *norm;    /* [chunk, hidden] */
+    void *qkv;     /* [chunk, (heads + 2 kv_heads) head_dim] */
+    void *gate_up; /* [chunk, 2 ffn] */
+    void *ffn;     /* [chunk, ffn] */
+    float *rope;   /* [positions, head_dim / 2, 2]: cos, sin */
+    int64_t positions;
+} layer_scratch;
+
+/* Carves the buffers; with a zone of base NULL it only counts. */
+void layer_scratch_take(zone *, const model_shape *, const device *, int64_t positions,
+                        layer_scratch *);
+
+/* Fills the table for positions 0 .. positions - 1 from double arithmetic, with Llama-3.1's scaling
+ * of the frequencies where the configuration has it. */
+void rope_table_fill(const model_config *, device *, const layer_scratch *);
+
+/* scratch->qkv = norm(x) Wqkv^T + bias for up to chunk_rows rows. */
+void layer_project_qkv(const model *, int layer, const layer_scratch *, const float *x,
+                       int64_t rows);
+/* x += attended Wo^T. */
+void layer_project_out(const model *, int layer, float *x, const void *attended, int64_t rows);
+/* x += FFN(norm(x)). */
+void layer_ffn(const model *, int layer, const layer_scratch *, float *x, int64_t rows);
+/* logits [vocab] of one row of x. */
+void layer_logits(const model *, const layer_scratch *, const float *x, float *logits);
+#endif

@@ -1,0 +1,147 @@
+/* Prompts of all commands: benchmark samples, a user's text, random ids. See prompt.h. */
+#include "harness/model/prompt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/error.h"
+#include "kernels/hash.h"
+
+/* Tokens of the chat head with which the ids really begin, 0 when they do not. */
+static int64_t head_tokens(const model *m, const int32_t *ids, int64_t count)
+{
+    token_list head = {0};
+    int64_t tokens = 0;
+    if (m->chat && *m->chat->head &&
+        !tokenizer_encode(m->tokens, m->chat->head, strlen(m->chat->head), false, &head) &&
+        (int64_t)head.count <= count && !memcmp(head.ids, ids, head.count * sizeof *ids))
+        tokens = (int64_t)head.count;
+    token_list_free(&head);
+    return tokens;
+}
+
+static void find_places(const model *m, prompt *p)
+{
+    p->head_tokens = m->tokens ? head_tokens(m, p->ids, p->document) : m->config.head_tokens;
+    p->query_in_anchor = p->query;
+    int32_t end = m->chat && *m->chat->end_of_turn ? tokenizer_id(m->tokens, m->chat->end_of_turn)
+                                                   : -1;
+    for (int64_t i = 0; i < p->query && end >= 0; i++)
+        if (p->ids[p->document + i] == end) {
+            p->query_in_anchor = i;
+            break;
+        }
+}
+
+static int need_tokenizer(const model *m)
+{
+    return m->tokens ? 0
+                     : fail("model %s has no tokenizer, so it cannot read text; it serves `speed` only",
+                            m->name);
+}
+
+int prompt_from_parts(const model *m, const char *document, const char *query, bool chat,
+                      prompt *p)
+{
+    token_list ids = {0};
+    *p = (prompt){0};
+    if (need_tokenizer(m))
+        return -1;
+    if (tokenizer_encode(m->tokens, document, strlen(document), !chat, &ids))
+        goto failed;
+    p->document = (int64_t)ids.count;
+    if (tokenizer_encode(m->tokens, query, strlen(query), false, &ids))
+        goto failed;
+    p->query = (int64_t)ids.count - p->document;
+    p->ids = ids.ids;
+    if (p->document < 1 || p->query < 1) {
+        fail("a prompt needs a document and a query, got %lld and %lld tokens",
+             (long long)p->document, (long long)p->query);
+        goto failed;
+    }
+    find_places(m, p);
+    return 0;
+failed:
+    token_list_free(&ids);
+    *p = (prompt){0};
+    return -1;
+}
+
+int prompt_from_text(const model *m, const char *text, size_t bytes, bool chat, int64_t query_tokens,
+                     prompt *p)
+{
+    *p = (prompt){0};
+    if (need_tokenizer(m))
+        return -1;
+    token_list ids = {0};
+    int status = 0;
+    if (chat) {
+        /* In one piece: merges may cross the template's borders, as in Hugging Face's template. */
+        size_t head = strlen(m->chat->head), tail = strlen(m->chat->tail);
+        char *whole = alloc_or_die(head + bytes + tail + 1, 1);
+        memcpy(whole, m->chat->head, head);
+        memcpy(whole + head, text, bytes);
+        memcpy(whole + head + bytes, m->chat->tail, tail);
+        status = tokenizer_encode(m->tokens, whole, head + bytes + tail, false, &ids);
+        free(whole);
+    } else {
+        status = tokenizer_encode(m->tokens, text, bytes, true, &ids);
+    }
+    if (!status && ids.count < 2)
+        status = fail("the prompt has %zu tokens; it needs at least 2, one each for document and "
+                      "query", ids.count);
+    if (!status && query_tokens >= (int64_t)ids.count)
+        status = fail("--query-tokens %lld leaves no document: the prompt has %zu tokens",
+                      (long long)query_tokens, ids.count);
+    if (status) {
+        token_list_free(&ids);
+        return -1;
+    }
+    int64_t query = query_tokens ? query_tokens : (int64_t)ids.count / 10;
+    if (!query_tokens)
+        query = query < 1 ? 1 : query > 50 ? 50 : query;
+    p->ids = ids.ids;
+    p->query = query;
+    p->document = (int64_t)ids.count - query;
+    find_places(m, p);
+    return 0;
+}
+
+int prompt_random(const model *m, int64_t length, int64_t query, uint64_t seed, prompt *p)
+{
+    if (query < 1 || length <= query)
+        return fail("a length of %lld tokens leaves no document beside a query of %lld",
+                    (long long)length, (long long)query);
+    *p = (prompt){.ids = alloc_or_die((size_t)length, sizeof *p->ids),
+                  .document = length - query,
+                  .query = query};
+    uint64_t draw = 0;
+    for (int64_t i = 0; i < length; i++)
+        do
+            p->ids[i] = (int32_t)(hash_bits(seed, draw++) % (uint64_t)m->config.shape.vocab);
+        while (m->tokens && tokenizer_is_special(m->tokens, p->ids[i]));
+    find_places(m, p);
+    /* Random ids begin with no chat head; the anchor still keeps as many tokens in front of the
+     * query as a prompt of this family would. */
+    if (m->tokens && m->chat) {
+        token_list head = {0};
+        if (!tokenizer_encode(m->tokens, m->chat->head, strlen(m->chat->head), false, &head))
+            p->head_tokens = (int64_t)head.count;
+        token_list_free(&head);
+    }
+    return 0;
+}
+
+void prompt_to_cell(const prompt *p, cell *c)
+{
+    c->document = p->document;
+    c->query = p->query;
+    c->head_tokens = p->head_tokens;
+    c->query_in_anchor = p->query_in_anchor;
+}
+
+void prompt_free(prompt *p)
+{
+    free(p->ids);
+    *p = (prompt){0};
+}

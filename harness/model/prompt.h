@@ -1,0 +1,31 @@
+/* A prompt as token ids, split into the document that is prefilled and the query that follows it,
+ * and the places in it that methods ask about (chat head, end of turn). */
+#ifndef HARNESS_PROMPT_H
+#define HARNESS_PROMPT_H
+#include "harness/model/model.h"
+#include "methods/method.h"
+
+typedef struct {
+    int32_t *ids;             /* document, then query */
+    int64_t document, query;  /* lengths in tokens */
+    int64_t head_tokens;      /* chat head at the document's start */
+    int64_t query_in_anchor;  /* query tokens before its first end-of-turn id; all when it has none */
+} prompt;
+
+/* Document and query tokenised apart, as all benchmark samples are, under every method. chat: the
+ * document begins with the template's head, which carries its own begin-of-text. */
+int prompt_from_parts(const model *, const char *document, const char *query, bool chat, prompt *);
+
+/* One text, used as it is (with the begin-of-text that the tokenizer adds) or, with chat, inside the
+ * model's chat template. The last query_tokens tokens are the query; 0 = a tenth, at most 50. */
+int prompt_from_text(const model *, const char *text, size_t bytes, bool chat, int64_t query_tokens,
+                     prompt *);
+
+/* `length` seeded random ids of which the last `query` are the query: what speed runs use. Ids of
+ * special tokens do not occur. */
+int prompt_random(const model *, int64_t length, int64_t query, uint64_t seed, prompt *);
+
+/* Sets the cell's lengths from the prompt. */
+void prompt_to_cell(const prompt *, cell *);
+void prompt_free(prompt *);
+#endif

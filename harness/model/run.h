@@ -1,0 +1,59 @@
+/* Runs a cell: the document's prefill under a method on every host, the query phase over the
+ * distributed KV, and greedy decoding. The same body runs under every device and every kind of link.
+ *
+ * Memory is planned before it is taken: each host has a zone (KV cache, residual stream, queries and
+ * outputs, the method's exchange buffers), and what does not live across a comm call is one scratch
+ * area, shared by all virtual hosts of a process. */
+#ifndef HARNESS_RUN_H
+#define HARNESS_RUN_H
+#include "harness/model/model.h"
+#include "methods/method.h"
+
+/* Device bytes of a cell. A real host needs weights + shared + zone_largest; a process that
+ * simulates all hosts needs weights + shared + zone_sum. */
+typedef struct {
+    size_t weights, shared, zone_largest, zone_sum;
+} run_memory;
+void run_memory_plan(const model_config *, int layers, const cell *, const device *,
+                     int64_t new_tokens, run_memory *);
+
+/* Everything about a prompt's split and a model that cell fields come from. */
+void cell_from_model(cell *, const model_config *, const model *loaded_or_null);
+
+typedef struct {
+    const model *model;
+    const cell *cell; /* resolved; document and query are the lengths of the ids below */
+    const comm_driver *driver;
+    const int32_t *document, *query;
+    int64_t new_tokens;      /* generated at most; >= 1 (the first token ends the prefill) */
+    const int32_t *stop_ids; /* generation ends with one of them (never the first token's place) */
+    int stop_count;
+    double deadline;         /* monotonic seconds after which the run fails; 0 = none */
+    bool parts;              /* instrumented: record the parts of each layer */
+    /* Called on host 0 after each token with its logits [vocab] in host memory; may be NULL. */
+    void (*on_token)(void *argument, int step, int32_t id, const float *logits);
+    void *argument;
+    /* Called on host 0 as layers of the prefill are done: progress. May be NULL. */
+    void (*on_layer)(void *argument, int layer);
+} run_request;
+
+typedef struct {
+    int32_t *ids; /* generated, a stop id not among them; to be freed with run_result_free */
+    int64_t count;
+    bool stopped;         /* by a stop id */
+    timeline *timelines;  /* [hosts]; in a process that is one real host only its own is filled */
+    int hosts;
+    double prefill_s, decode_s; /* of this process's hosts on the wall; sim: see replay.h */
+    double flops;         /* the host with the most, prefill */
+    double bytes_sent;    /* the host with the most, prefill */
+    double total_bytes_sent; /* with query phase and decode */
+    size_t peak_bytes;    /* of the largest real host */
+} run_result;
+
+/* 0, or -1 with a sentence (of the first host that failed). */
+int run_cell(const run_request *, run_result *);
+void run_result_free(run_result *);
+
+/* Monotonic seconds, the clock of deadlines. */
+double monotonic_seconds(void);
+#endif
