@@ -80,7 +80,8 @@ void timeline_phase(timeline *, phase_mark);
 timeline_entry *timeline_pause(timeline *, entry_kind kind, int what);
 void timeline_resume(timeline *, timeline_entry *);
 
-/* FLOPs that this host's own work has added to the device's counter since PHASE_START. */
+/* FLOPs that this host's own work has added to the device's counter since PHASE_START; replicated
+ * work counts for every host, though one of them did it. */
 uint64_t timeline_flops(timeline *);
 
 /* A part begins or ends, and the same as an NVTX range where the device has them. Parts do not

@@ -78,6 +78,7 @@ struct half {
 typedef struct {
     int host, entry_begin, entry_end;
     device_mark from, until;
+    uint64_t flops;
     size_t bytes;
     int taken;
     int buffer;
@@ -535,6 +536,7 @@ static int run_work(sim_host *host, int (*work)(void *), void *argument, const v
     replicated_result made = {.host = c->rank, .bytes = bytes, .taken = 1,
                               .entry_begin = c->time->count};
     made.from = run->dev->mark(run->dev);
+    made.flops = timeline_flops(c->time);
     run->in_work = true;
     int result = work(argument);
     run->in_work = false;
@@ -543,6 +545,7 @@ static int run_work(sim_host *host, int (*work)(void *), void *argument, const v
     made.entry_end = c->time->count;
     timeline_entry *entry = timeline_pause(c->time, ENTRY_PAUSE, 0);
     made.until = entry->before;
+    made.flops = c->time->flops - made.flops;
     made.buffer = take_buffer(run, bytes);
     if (made.buffer < 0)
         return -1;
@@ -584,6 +587,7 @@ static int sim_replicated(comm *c, int (*work)(void *), void *argument, void *ou
     entry->until_mark = made->until;
     copy_bytes_between(run, out, run->buffers[made->buffer].memory, bytes);
     timeline_resume(c->time, entry);
+    c->time->flops += made->flops;
     host->replicated_calls++;
     if (++made->taken == run->hosts) { /* hosts take in order, so this is the oldest */
         run->buffers[made->buffer].used = false;
@@ -600,6 +604,7 @@ static void host_body(void *argument)
 {
     sim_host *host = argument;
     sim_run *run = host->run;
+    host->comm.time->flops_at = run->dev->flops; /* what was counted before is not this host's */
     host->result = run->body(&host->comm, run->argument);
     if (run->failed)
         return;
