@@ -107,6 +107,10 @@ typedef struct {
     double work_bytes;        /* exchange and merge buffers */
 } method_cost;
 
+/* FLOPs of the prefill on one host that the cost stands for: projections, FFN, attention and
+ * compressor of all layers (LIN and ATT of methods.md 0). */
+double cost_flops(const cell *, const method_cost *);
+
 struct method {
     const char *name, *title;
     bool exact;

@@ -46,6 +46,16 @@ size_t q_bytes(const cell *c, const device *dev, int64_t rows)
     return (size_t)rows * (size_t)(c->shape.heads * c->shape.head_dim) * dev->act_bytes;
 }
 
+double cost_flops(const cell *c, const method_cost *cost)
+{
+    const model_shape *s = &c->shape;
+    double hidden = s->hidden, q = (double)s->heads * s->head_dim;
+    double kv = (double)s->kv_heads * s->head_dim;
+    double layer_weights = hidden * (q + 2 * kv) + q * hidden + 3 * hidden * s->ffn;
+    return s->layers * (2 * cost->linear_rows * layer_weights + 4 * cost->attention_pairs * q +
+                        cost->compressor_flops);
+}
+
 attn_segment kv_segment(const cell *c, const device *dev, const void *kv, int64_t length,
                         int64_t row_begin, int64_t row_end, int64_t causal_offset)
 {

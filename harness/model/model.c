@@ -417,7 +417,11 @@ static int open_weights(model *m, const safetensors *files, const safetensors *h
         m->retaining_width = retaining_width(m, heads);
     else if (m->random)
         m->retaining_width = RANDOM_RETAINING_WIDTH;
-    if (m->retaining_width < 0 || allocate(m))
+    if (m->retaining_width < 0)
+        return -1;
+    if (!m->dev)
+        return 0; /* described, not loaded */
+    if (allocate(m))
         return -1;
     if (files) {
         if (load_weights(m, files))
