@@ -27,6 +27,12 @@ give_up() {
     exit 1
 }
 
+# Waits for other set-ups on this cache, and holds them off until this script ends.
+one_at_a_time() {
+    exec 8>"$cache/lock"
+    flock 8
+}
+
 # The telling line of a failed command's log: its last error line, else its last line.
 last_words() {
     words=$(grep -iE '^(error|E:)' "$1" | tail -n 1)

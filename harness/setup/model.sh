@@ -4,6 +4,11 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/environment.sh"
-[ "$(cat "$cache/models/smollm2/recipe" 2>/dev/null)" = "$(sha256sum <"$here/model.py")" ] && exit 0
+recipe=$(sha256sum <"$here/model.py")
+is_there() { [ "$(cat "$cache/models/smollm2/recipe" 2>/dev/null)" = "$recipe" ]; }
+
+is_there && exit 0
+one_at_a_time
+is_there && exit 0
 python_environment setup $setup_packages
-"$python" "$here/model.py" "$cache/models/smollm2" "$(sha256sum <"$here/model.py")"
+"$python" "$here/model.py" "$cache/models/smollm2" "$recipe"

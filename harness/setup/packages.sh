@@ -31,8 +31,11 @@ for package in libopenmpi-dev openmpi-bin libjansson-dev libonig-dev libicu-dev 
     ca-certificates; do
     is_installed "$package" || missing="$missing $package"
 done
-# oneDNN goes by two names.
-is_installed libdnnl-dev || is_installed libonednn-dev || missing="$missing ONEDNN"
+# oneDNN's name differs between releases.
+case $installed in
+*\ libdnnl*-dev\ * | *\ libonednn*-dev\ *) ;;
+*) missing="$missing ONEDNN" ;;
+esac
 
 [ -z "$missing" ] && exit 0
 
@@ -51,10 +54,9 @@ apt() {
 }
 
 [ "$as_root" = none ] || apt update || true # what is wrong with it shows when packages do not come
-onednn=libdnnl-dev
-apt-cache show libdnnl-dev >/dev/null 2>&1 || ! apt-cache show libonednn-dev >/dev/null 2>&1 ||
-    onednn=libonednn-dev
-missing=$(echo $missing | sed "s/ONEDNN/$onednn/")
+onednn=$(apt-cache search --names-only '^lib(dnnl|onednn)[0-9.]*-dev$' 2>/dev/null |
+    sed 's/ .*//' | head -n 1)
+missing=$(echo $missing | sed "s/ONEDNN/${onednn:-libdnnl-dev}/")
 
 if [ "$as_root" = none ]; then
     echo "setup: packages are missing; type: sudo apt-get install $missing" >&2

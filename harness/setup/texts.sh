@@ -52,7 +52,12 @@ fetch_words() (
     done
 )
 
+have_text() { [ -s "$cache/text/jargon.txt" ]; }
+have_words() { [ -s "$cache/words/verbs.txt" ]; }
+
+have_text && have_words && exit 0
+one_at_a_time
 status=0
-[ -s "$cache/text/jargon.txt" ] || fetch_jargon || status=1
-[ -s "$cache/words/verbs.txt" ] || fetch_words || status=1
+have_text || fetch_jargon || status=1
+have_words || fetch_words || status=1
 exit $status
