@@ -1,0 +1,154 @@
+/* The cpu device's row of the table: opening, memory, time, and which function does what. It is
+ * float32 throughout, needs nothing but Debian's packages, and is what other devices are held
+ * against. Everything is done when a call returns, so sync() has nothing to wait for. */
+#include "harness/error.h"
+#include "kernels/cpu/cpu.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+enum { CACHE_LINE = 64, HUGE_PAGE = 2 << 20 };
+
+const cpu_lanes *cpu_lanes_choose(void)
+{
+    const cpu_lanes *best = &cpu_lanes_sse2;
+#ifdef __x86_64__
+    const char *wanted = getenv("APBENCH_LANES");
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (wanted && !strcmp(wanted, "sse2"))
+        return best;
+    if (avx2)
+        best = &cpu_lanes_avx2;
+    if (avx512 && !(wanted && !strcmp(wanted, "avx2")))
+        best = &cpu_lanes_avx512;
+#endif
+    return best;
+}
+
+cpu_state *cpu_begin(device *d)
+{
+    cpu_state *state = d->state;
+    omp_set_num_threads(state->threads);
+    return state;
+}
+
+int cpu_thread(void)
+{
+    return omp_get_thread_num();
+}
+
+void *cpu_scratch(cpu_state *state, size_t bytes)
+{
+    if (bytes > state->scratch_bytes) {
+        free(state->scratch);
+        bytes = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+        state->scratch = aligned_alloc(CACHE_LINE, bytes);
+        if (!state->scratch) {
+            fprintf(stderr, "apbench: out of host memory (%zu bytes of scratch wanted)\n", bytes);
+            exit(1);
+        }
+        state->scratch_bytes = bytes;
+    }
+    return state->scratch;
+}
+
+static int open_cpu(device *d, int threads)
+{
+    if (d->state)
+        return fail("device cpu is open already");
+    cpu_state *state = alloc_or_die(1, sizeof *state);
+    state->threads = threads > 0 ? threads : omp_get_num_procs();
+    state->lanes = cpu_lanes_choose();
+    d->state = state;
+    d->flops = 0;
+    return 0;
+}
+
+static void close_cpu(device *d)
+{
+    cpu_state *state = d->state;
+    if (state)
+        free(state->scratch);
+    free(state);
+    d->state = NULL;
+}
+
+static void *alloc_cpu(device *d, size_t bytes)
+{
+    (void)d;
+    size_t alignment = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
+    if (bytes > SIZE_MAX - HUGE_PAGE)
+        return NULL;
+    size_t rounded = bytes ? (bytes + alignment - 1) / alignment * alignment : alignment;
+    void *memory = aligned_alloc(alignment, rounded);
+    if (memory && alignment == HUGE_PAGE)
+        madvise(memory, rounded, MADV_HUGEPAGE);
+    return memory;
+}
+
+static void free_cpu(device *d, void *memory)
+{
+    (void)d;
+    free(memory);
+}
+
+static void sync_cpu(device *d)
+{
+    (void)d;
+}
+
+static device_mark mark_cpu(device *d)
+{
+    (void)d;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (device_mark){.seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec};
+}
+
+static double between_cpu(device *d, device_mark from, device_mark to)
+{
+    (void)d;
+    return to.seconds - from.seconds;
+}
+
+device cpu_device = {
+    .name = "cpu",
+    .title = "CPU, float32 (oneDNN GEMM, OpenMP)",
+    .act_bytes = sizeof(float),
+    .open = open_cpu,
+    .close = close_cpu,
+    .alloc = alloc_cpu,
+    .free = free_cpu,
+    .memory = cpu_memory,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .copy = cpu_copy,
+    .copy_rows = cpu_copy_rows,
+    .upload_weights = cpu_upload_weights,
+    .random = cpu_random,
+    .sync = sync_cpu,
+    .mark = mark_cpu,
+    .between = between_cpu,
+    .forget_marks = sync_cpu,
+    .embed = cpu_embed,
+    .rmsnorm = cpu_rmsnorm,
+    .gemm = cpu_gemm,
+    .rope = cpu_rope,
+    .swiglu = cpu_swiglu,
+    .silu = cpu_silu,
+    .attention = cpu_attention,
+    .from_f32 = cpu_from_f32,
+    .merge = cpu_merge,
+    .score_query = cpu_score_query,
+    .max_pool5 = cpu_max_pool5,
+    .top_k = cpu_top_k,
+    .gather_kv = cpu_gather_kv,
+    .argmax = cpu_argmax,
+};
