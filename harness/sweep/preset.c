@@ -1,0 +1,68 @@
+/* The presets. See preset.h. */
+#include "harness/sweep/preset.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/error.h"
+
+const preset preset_table[] = {
+    {"quick", "speed", "what run_all.sh times on a machine without a GPU: minutes",
+     "--models smollm2 --methods flash,ring,zigzag,ulysses,star,apb --hosts 1,2,3,4,8 "
+     "--lengths 1K,2K --reps 3 --warmup 1 --new-tokens 4 --link eth100"},
+    {"quick", "eval", "two needle tasks of five samples: minutes",
+     "--models smollm2 --methods flash,star,apb --hosts 4 --lengths 1K "
+     "--tasks niah_single_1,niah_multikey_1 --samples 5"},
+    {"niah", "eval", "the eight needle tasks on the default model, 20 samples each: hours on a CPU",
+     "--models smollm2 --methods flash,star,apb --hosts 4 --lengths 1K,2K --tasks niah "
+     "--samples 20"},
+    {"paper-table14", "speed", "prefill seconds by length, Llama-3.1-8B on 8 hosts (and figure 1)",
+     "--models llama-3.1-8b --methods flash,ulysses,ring,zigzag,star,apb:schedule=table14 "
+     "--hosts 8 --lengths 32K,64K,128K,256K,512K,1M --reps 1 --warmup 1 --new-tokens 1 "
+     "--link a800-paper,nvlink3,nvlink4"},
+    {"paper-table16", "speed", "breakdown of a transformer block at 128K, Llama-3.1-8B on 8 hosts",
+     "--models llama-3.1-8b --methods flash,ulysses,ring,zigzag,star,apb --hosts 8 --lengths 128K "
+     "--reps 1 --warmup 1 --new-tokens 1 --link a800-paper"},
+    {"paper-table18", "speed", "tokens a second by length, Llama-3-8B-1M on 8 hosts",
+     "--models llama-3-8b-1m --methods flash,ulysses,ring,zigzag,star,apb --hosts 8 "
+     "--lengths 32K,64K,128K,256K,512K --reps 1 --warmup 1 --new-tokens 16 --link a800-paper"},
+};
+const int preset_count = sizeof preset_table / sizeof *preset_table;
+
+static const preset *preset_find(const char *name, const char *command)
+{
+    for (int i = 0; i < preset_count; i++)
+        if (!strcmp(preset_table[i].name, name) && !strcmp(preset_table[i].command, command))
+            return &preset_table[i];
+    fail("%s has no preset '%s'; see 'apbench list presets'", command, name);
+    return NULL;
+}
+
+int preset_options_parse(const char *usage, const flag *flags, int flag_count, int argc,
+                         char **argv)
+{
+    const char *name = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--preset") && i + 1 < argc)
+            name = argv[i + 1];
+        else if (!strncmp(argv[i], "--preset=", 9))
+            name = argv[i] + 9;
+    }
+    if (name) {
+        const preset *p = preset_find(name, argv[0]);
+        if (!p)
+            return -1;
+        /* The texts stay: flags point into them. */
+        text_list words = {0};
+        text_list_push(&words, argv[0]);
+        char *rest = copy_text(p->flags), *copy = rest, *word;
+        while ((word = strsep(&rest, " ")))
+            text_list_push(&words, word);
+        free(copy);
+        int status = options_parse(usage, flags, flag_count, words.count, words.items, NULL);
+        free(words.items);
+        if (status)
+            return status;
+    }
+    return options_parse(usage, flags, flag_count, argc, argv, NULL);
+}
