@@ -4,6 +4,9 @@ Each stands for a family and a way to store weights; together they cover what a 
 Hugging Face directories must know. The weights are random but not degenerate: norms are not all
 ones, biases not zero, and attention is neither uniform nor one-hot.
 
+Each has a tokenizer in which the text of id 17 is "<17>", so that a prompt for the program can be
+written down for any ids.
+
     checkpoints.py DIRECTORY
 """
 
@@ -13,6 +16,7 @@ import pathlib
 import sys
 
 import safetensors.torch
+import tokenizers
 import torch
 
 PLAIN = {
@@ -160,6 +164,18 @@ def write_json(path, value):
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
+def write_tokenizer(path, vocab):
+    names = [f"<{id}>" for id in range(vocab)]
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.BPE({name: id for id, name in enumerate(names)}, []))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_tokens([tokenizers.AddedToken(name, normalized=False) for name in names])
+    ids = list(range(vocab))
+    assert tokenizer.encode("".join(names)).ids == ids
+    tokenizer.save(str(path), pretty=False)
+
+
 def write_weights(folder, weights, shards):
     metadata = {"format": "pt"}
     if shards == 1:
@@ -188,6 +204,7 @@ def main():
         write_json(folder / "config.json", checkpoint["config"])
         if checkpoint["generation_config"]:
             write_json(folder / "generation_config.json", checkpoint["generation_config"])
+        write_tokenizer(folder / "tokenizer.json", checkpoint["config"]["vocab_size"])
         print(f"{folder}: made", file=sys.stderr)
 
 

@@ -1,0 +1,40 @@
+#!/bin/bash
+# The whole path in one command: sets up what is missing, builds, runs the preset `quick` (speed and
+# accuracy), and makes the table and the plots, under results/local/COMMIT. Called again, it repeats
+# no finished cell: results are kept by commit, and a row is written when its cell is done.
+#
+#     ./run_all.sh [FLAGS...]      flags go to `apbench speed` and `apbench eval`: --threads 8
+set -eu
+cd "$(dirname "$0")"
+
+harness/setup/packages.sh # make may be missing itself
+make --no-print-directory setup
+make --no-print-directory -j"$(nproc)" all
+
+program=build/apbench
+folder=results/local/$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+preset=quick
+mkdir -p "$folder"
+
+# 1 says that some cells failed: what the others gave is still worth a table.
+status=0
+run() {
+    local code=0
+    "$program" "$@" || code=$?
+    [ $code -le 1 ] || exit $code
+    [ $code = 0 ] || status=1
+}
+
+run speed --preset $preset --out "$folder/speed.csv" "$@"
+run eval --preset $preset --out "$folder/accuracy.csv" "$@"
+"$program" table "$folder/speed.csv" "$folder/accuracy.csv" >"$folder/table.md.fresh"
+mv "$folder/table.md.fresh" "$folder/table.md"
+"$program" plot "$folder/speed.csv" "$folder/accuracy.csv" --out "$folder"
+
+cat "$folder/table.md"
+echo
+echo "Rows:   $folder/speed.csv, $folder/accuracy.csv (every repetition and sample beside them)"
+echo "Table:  $folder/table.md"
+echo "Plots:  $folder/*.png, *.svg"
+[ $status = 0 ] || echo "Some cells failed: their rows say why; the same command tries them again." >&2
+exit $status
