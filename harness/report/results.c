@@ -1,0 +1,415 @@
+/* Sorting the rows of a results file into series and groups. See results.h. */
+#include "harness/report/results.h"
+
+#include "harness/error.h"
+#include "harness/program_files.h"
+#include "harness/sweep/records.h"
+#include "methods/method.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Columns that never tell series apart: they are the axes of tables and plots. */
+static bool is_axis(const char *column)
+{
+    static const char *const axes[] = {"model", "layers", "method", "hosts", "length", "task"};
+    for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
+        if (!strcmp(axes[i], column))
+            return true;
+    return false;
+}
+
+static const char *text_of(const csv *file, int row, const char *column)
+{
+    return csv_cell(file, row, csv_column(file, column));
+}
+
+static int integer_of(const csv *file, int row, const char *column, int otherwise)
+{
+    double value = csv_number(file, row, column);
+    return value >= 0 && value < 1e9 ? (int)value : otherwise;
+}
+
+/* ---- Series ---- */
+
+/* Marks the inputs in which two rows of one method, model, hosts and length differ. */
+static void find_varying(results *all)
+{
+    int columns;
+    const csv *file = all->ours;
+    const record_column *column =
+        record_columns(all->accuracy ? RECORD_ACCURACY : RECORD_SPEED, &columns);
+    /* Those that differ most often first. */
+    static const char *const names[] = {"length", "hosts", "task", "method", "variant", "model"};
+    enum { SAME = sizeof names / sizeof *names };
+    int same[SAME];
+    for (int i = 0; i < SAME; i++)
+        same[i] = csv_column(file, names[i]);
+    all->varies = alloc_or_die((size_t)file->columns, sizeof *all->varies);
+    for (int a = 0; a < file->rows; a++) {
+        for (int b = 0; b < a; b++) {
+            bool cell = true;
+            for (int i = 0; cell && i < SAME; i++)
+                cell = !strcmp(csv_cell(file, a, same[i]), csv_cell(file, b, same[i]));
+            for (int i = 0; cell && i < columns; i++) {
+                int at = csv_column(file, column[i].name);
+                if (at >= 0 && column[i].key && !is_axis(column[i].name) &&
+                    strcmp(csv_cell(file, a, at), csv_cell(file, b, at)))
+                    all->varies[at] = true;
+            }
+        }
+    }
+}
+
+static const char *title_of(const csv *file, int row)
+{
+    const char *name = text_of(file, row, "method"), *title = text_of(file, row, "title");
+    const method *known = method_find(name);
+    return *title ? title : known ? known->title : name;
+}
+
+/* "APB (compressor=random, device=cuda)", and the same without the title as identity. */
+static void name_series(const results *all, const csv *file, int row, result_series *one)
+{
+    char *extras = copy_text(text_of(file, row, "variant"));
+    for (int i = 0; file == all->ours && i < file->columns; i++) {
+        const char *value = csv_cell(file, row, i);
+        if (!all->varies[i] || !*value)
+            continue;
+        char *longer = !strcmp(file->names[i], "options")
+                           ? format_text("%s%s%s", extras, *extras ? ", " : "", value)
+                           : format_text("%s%s%s=%s", extras, *extras ? ", " : "", file->names[i],
+                                         value);
+        free(extras);
+        extras = longer;
+    }
+    one->method = text_of(file, row, "method");
+    one->hosts = integer_of(file, row, "hosts", 1);
+    one->paper = file == all->paper;
+    one->paper_twin = -1;
+    one->identity = format_text("%s|%d|%d|%s", one->method, one->hosts, one->paper, extras);
+    one->label = *extras ? format_text("%s (%s)", title_of(file, row), extras)
+                         : copy_text(title_of(file, row));
+    free(extras);
+}
+
+static int series_of(results *all, const csv *file, int row)
+{
+    result_series fresh;
+    name_series(all, file, row, &fresh);
+    for (int i = 0; i < all->series_count; i++) {
+        if (!strcmp(all->series[i].identity, fresh.identity)) {
+            free(fresh.label);
+            free(fresh.identity);
+            return i;
+        }
+    }
+    all->series = realloc_or_die(all->series, (size_t)all->series_count + 1, sizeof *all->series);
+    all->series[all->series_count] = fresh;
+    return all->series_count++;
+}
+
+static void add_rows(results *all, const csv *file)
+{
+    all->rows = realloc_or_die(all->rows, (size_t)(all->row_count + file->rows), sizeof *all->rows);
+    for (int i = 0; i < file->rows; i++) {
+        result *one = &all->rows[all->row_count++];
+        *one = (result){.file = file, .row = i, .series = series_of(all, file, i)};
+        one->model = text_of(file, i, "model");
+        one->task = text_of(file, i, "task");
+        one->status = text_of(file, i, "status");
+        one->detail = text_of(file, i, "detail");
+        one->layers = integer_of(file, i, "layers", 0);
+        one->model_layers = integer_of(file, i, "model_layers", one->layers);
+        one->hosts = integer_of(file, i, "hosts", 1);
+        one->length = (int64_t)csv_number(file, i, "length");
+    }
+}
+
+/* In the order of the method table, then as they came; the paper's behind ours. */
+static int place(const result_series *one)
+{
+    int at = 0;
+    while (at < method_count && strcmp(method_table[at]->name, one->method))
+        at++;
+    return at + (one->paper ? method_count + 1 : 0);
+}
+
+static void sort_series(results *all)
+{
+    int count = all->series_count, *now_at = alloc_or_die((size_t)count, sizeof *now_at);
+    int *order = alloc_or_die((size_t)count, sizeof *order);
+    for (int i = 0; i < count; i++) {
+        int at = i;
+        for (; at > 0 && place(&all->series[order[at - 1]]) > place(&all->series[i]); at--)
+            order[at] = order[at - 1];
+        order[at] = i;
+    }
+    result_series *sorted = alloc_or_die((size_t)count, sizeof *sorted);
+    for (int i = 0; i < count; i++) {
+        sorted[i] = all->series[order[i]];
+        now_at[order[i]] = i;
+    }
+    for (int i = 0; i < all->row_count; i++)
+        all->rows[i].series = now_at[all->rows[i].series];
+    free(all->series);
+    free(order);
+    free(now_at);
+    all->series = sorted;
+}
+
+/* The paper's series that a series of ours stands beside: only for defaults, since the paper has no
+ * figures for variants. */
+static void find_twins(results *all)
+{
+    for (int i = 0; i < all->row_count; i++) {
+        result_series *one = &all->series[all->rows[i].series];
+        if (one->paper || *text_of(all->ours, all->rows[i].row, "variant"))
+            continue;
+        for (int twin = 0; twin < all->series_count; twin++)
+            if (all->series[twin].paper && all->series[twin].hosts == one->hosts &&
+                !strcmp(all->series[twin].method, one->method))
+                one->paper_twin = twin;
+    }
+}
+
+/* ---- Reading ---- */
+
+static int read_paper(results *all, const char *preset)
+{
+    if (!preset || strncmp(preset, "paper-", 6))
+        return 0;
+    if (strchr(preset, '/'))
+        return fail("there is no preset %s", preset);
+    all->paper_name = copy_text(preset + 6);
+    char *name = format_text("results/paper/%s.csv", all->paper_name);
+    char *path = program_file(name);
+    free(name);
+    if (!path)
+        return fail_within("no figures of the paper for preset %s", preset);
+    all->paper = csv_read(path);
+    free(path);
+    return all->paper ? 0 : -1;
+}
+
+static int check_file(results *all, const char *path)
+{
+    static const char *const needed[] = {"model", "method", "hosts", "length", "status"};
+    const csv *file = all->ours;
+    all->accuracy = csv_column(file, "task") >= 0;
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (csv_column(file, needed[i]) < 0)
+            return fail("%s has no column \"%s\": it is no results file of apbench", path,
+                        needed[i]);
+    for (int i = 0; i < file->rows; i++) {
+        double length = csv_number(file, i, "length");
+        if (!(length >= 0 && length < 9e15))
+            return fail("%s: row %d has the length \"%s\"", path, i + 1,
+                        text_of(file, i, "length"));
+    }
+    if (!file->rows)
+        return fail("%s has no rows yet", path);
+    return 0;
+}
+
+results *results_read(const char *path, const char *preset, bool scale)
+{
+    results *all = alloc_or_die(1, sizeof *all);
+    all->ours = csv_read(path);
+    if (!all->ours || check_file(all, path) < 0 || read_paper(all, preset) < 0) {
+        results_free(all);
+        return NULL;
+    }
+    all->scaled = scale || all->paper;
+    find_varying(all);
+    add_rows(all, all->ours);
+    if (all->paper)
+        add_rows(all, all->paper);
+    sort_series(all);
+    find_twins(all);
+    return all;
+}
+
+void results_free(results *all)
+{
+    if (!all)
+        return;
+    for (int i = 0; i < all->series_count; i++) {
+        free(all->series[i].label);
+        free(all->series[i].identity);
+    }
+    free(all->series);
+    free(all->rows);
+    free(all->varies);
+    free(all->paper_name);
+    csv_free(all->ours);
+    csv_free(all->paper);
+    free(all);
+}
+
+/* ---- Groups ---- */
+
+static bool in_scope(const result_group *group, const result *row)
+{
+    return !strcmp(row->model, group->model) && (!group->layers || row->layers == group->layers);
+}
+
+/* Whether the row's method has only single-host rows within the group's model. */
+static bool is_baseline(const results *all, const result_group *group, const result *row)
+{
+    for (int i = 0; row->hosts == 1 && i < all->row_count; i++)
+        if (all->rows[i].hosts > 1 && in_scope(group, &all->rows[i]) &&
+            !strcmp(all->series[all->rows[i].series].method, all->series[row->series].method))
+            return false;
+    return row->hosts == 1;
+}
+
+static bool has_more_hosts(const results *all, const result_group *group)
+{
+    for (int i = 0; i < all->row_count; i++)
+        if (all->rows[i].file == all->ours && all->rows[i].hosts > 1 &&
+            in_scope(group, &all->rows[i]))
+            return true;
+    return false;
+}
+
+result_group *results_groups(const results *all, bool by_hosts, int *count)
+{
+    result_group *groups = alloc_or_die((size_t)all->row_count, sizeof *groups);
+    *count = 0;
+    for (int i = 0; i < all->row_count; i++) {
+        const result *row = &all->rows[i];
+        result_group group = {row->model, all->scaled ? 0 : row->layers,
+                              by_hosts ? row->hosts : 0};
+        if (row->file != all->ours ||
+            (by_hosts && is_baseline(all, &group, row) && has_more_hosts(all, &group)))
+            continue;
+        bool known = false;
+        for (int j = 0; j < *count; j++)
+            known |= !strcmp(groups[j].model, group.model) && groups[j].layers == group.layers &&
+                     groups[j].hosts == group.hosts;
+        if (!known)
+            groups[(*count)++] = group;
+    }
+    return groups;
+}
+
+bool results_belongs(const results *all, const result_group *group, int series)
+{
+    for (int i = 0; i < all->row_count; i++) {
+        const result *row = &all->rows[i];
+        /* The paper's rows of a whole model have no layers column: they match any group of it. */
+        bool model = row->file == all->paper ? !strcmp(row->model, group->model)
+                                             : in_scope(group, row);
+        if (row->series == series && model &&
+            (!group->hosts || row->hosts == group->hosts || is_baseline(all, group, row)))
+            return true;
+    }
+    return false;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+    return (left > right) - (left < right);
+}
+
+int64_t *results_lengths(const results *all, const result_group *group, int *count)
+{
+    int64_t *lengths = alloc_or_die((size_t)all->row_count, sizeof *lengths);
+    *count = 0;
+    for (int i = 0; i < all->row_count; i++) {
+        const result *row = &all->rows[i];
+        bool known = row->file != all->ours || !in_scope(group, row);
+        for (int j = 0; !known && j < *count; j++)
+            known = lengths[j] == row->length;
+        if (!known && results_belongs(all, group, row->series))
+            lengths[(*count)++] = row->length;
+    }
+    qsort(lengths, (size_t)*count, sizeof *lengths, ascending);
+    return lengths;
+}
+
+const char **results_tasks(const results *all, const result_group *group, int *count)
+{
+    const char **tasks = alloc_or_die((size_t)all->row_count, sizeof *tasks);
+    *count = 0;
+    for (int i = 0; i < all->row_count; i++) {
+        const result *row = &all->rows[i];
+        bool known = row->file != all->ours || !in_scope(group, row);
+        for (int j = 0; !known && j < *count; j++)
+            known = !strcmp(tasks[j], row->task);
+        if (!known)
+            tasks[(*count)++] = row->task;
+    }
+    return tasks;
+}
+
+/* ---- Cells ---- */
+
+const result *results_find(const results *all, const result_group *group, int series,
+                           int64_t length, const char *task)
+{
+    const result *best = NULL;
+    for (int i = all->row_count; series >= 0 && i-- > 0;) {
+        const result *row = &all->rows[i];
+        bool paper = all->series[series].paper;
+        if (row->series != series || row->length != length || strcmp(row->model, group->model) ||
+            (!paper && group->layers && row->layers != group->layers) ||
+            (task && strcmp(row->task, task)))
+            continue;
+        if (!best || row->layers > best->layers)
+            best = row;
+    }
+    return best;
+}
+
+double results_scale(const results *all, const result *row)
+{
+    return all->scaled && row->layers > 0 && row->layers < row->model_layers
+               ? (double)row->model_layers / row->layers
+               : 1;
+}
+
+double results_value(const results *all, const result *row, const char *column)
+{
+    if (!row || strcmp(row->status, "ok"))
+        return NAN;
+    double value = csv_number(row->file, row->row, column), scale = results_scale(all, row);
+    if (!strcmp(column, "speed_tok_s"))
+        return value / scale;
+    size_t length = strlen(column);
+    bool time = length > 2 && !strcmp(column + length - 2, "_s");
+    return time ? value * scale : value;
+}
+
+int results_baseline(const results *all, const result_group *group, int series)
+{
+    int best = -1, best_equal = -1;
+    const csv *file = all->ours;
+    for (int i = 0; i < all->row_count; i++) {
+        const result *row = &all->rows[i];
+        if (strcmp(all->series[row->series].method, "flash") || row->hosts != 1 ||
+            all->series[row->series].paper != all->series[series].paper ||
+            !results_belongs(all, group, row->series))
+            continue;
+        if (all->series[series].paper)
+            return row->series;
+        /* With several, the one most like the series in what varies (device, ...). */
+        int equal = 0;
+        for (int j = 0; j < all->row_count; j++) {
+            if (all->rows[j].series != series)
+                continue;
+            for (int c = 0; c < file->columns; c++)
+                equal += all->varies[c] && !strcmp(csv_cell(file, row->row, c),
+                                                   csv_cell(file, all->rows[j].row, c));
+            break;
+        }
+        if (equal > best_equal) {
+            best_equal = equal;
+            best = row->series;
+        }
+    }
+    return best;
+}
