@@ -48,6 +48,11 @@ json_t *parse_json_object(const char *path, const char *part, const char *text, 
 {
     json_error_t error;
     char what[PRINTABLE_BYTES];
+    const char *zero = memchr(text, 0, bytes);
+    if (zero) { /* jansson passes over NUL bytes between tokens */
+        fail("%s: %sis not valid JSON: byte %td is NUL", path, part, zero - text);
+        return NULL;
+    }
     json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
     if (!value) {
         fail("%s: %sis not valid JSON: %s (line %d, column %d)", path, part,
