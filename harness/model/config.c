@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Limits far above any published model. Together they keep every product below 2^50: one matrix
+/* Limits far above any published model. Together they keep every product below 2^51: one matrix
  * has at most 2 * 2^20 * 2^17 elements of 4 bytes, a model at most 2^10 layers. */
 enum {
     MOST_LAYERS = 1 << 10,

@@ -384,16 +384,8 @@ static char *retaining_path(const model *m, const char *given)
     return NULL;
 }
 
-/* Until the tokenizer is part of the tree, a program without it opens models without it. */
-#pragma weak tokenizer_open
-#pragma weak tokenizer_close
-#pragma weak tokenizer_vocab
-#pragma weak chat_template_for
-
 static int open_tokenizer(model *m)
 {
-    if (!tokenizer_open)
-        return 0;
     char *path = format_text("%s/tokenizer.json", m->directory);
     int status = 0;
     if (!access(path, F_OK) || errno != ENOENT) {

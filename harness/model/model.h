@@ -67,11 +67,11 @@ extern const int model_preset_count;
  * random weights; to be freed). name: a preset or a directory. */
 int model_resolve(const char *name, model_config *, char **directory);
 
-/* Opens a model on a device, or only describes it where the device is NULL: configuration, tokenizer
- * and heads' width, but no weights. layers 0 = all. retaining_heads: a safetensors file in Locret's layout,
- * or NULL for DIR/retaining_heads.safetensors if it exists; random weights get random heads of width
- * 1024. NULL with a sentence in fail_text() on failure; it begins with "out of memory" when the
- * device has not enough for the weights. */
+/* Opens a model on a device, or only describes it where the device is NULL: configuration,
+ * tokenizer and width of the retaining heads, but no weights. layers 0 = all. retaining_heads: a
+ * safetensors file (or directory) in Locret's layout, or NULL for DIR/retaining_heads.safetensors
+ * if it exists; random weights get random heads of width 1024. NULL with a sentence in fail_text()
+ * on failure; it begins with "out of memory" when the device has not enough for the weights. */
 model *model_open(const char *name, device *, int layers, uint64_t seed,
                   const char *retaining_heads);
 void model_close(model *);

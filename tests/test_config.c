@@ -1,7 +1,7 @@
-/* Hostile config.json and generation_config.json: every setting that the core could not honour, or
- * that would make sizes overflow, is refused with one sentence that names the file, the key and the
- * value found; some thousand seeded random mutations either are refused so or leave a configuration
- * within limits. */
+/* config.json and generation_config.json: the published ones are read as the named shapes; every
+ * setting that the core could not honour, or that would make sizes overflow, is refused with one
+ * sentence that names the file, the key and the value found; some thousand seeded random mutations
+ * either are refused so or leave a configuration within limits. */
 #include "harness/error.h"
 #include "harness/model/model.h"
 #include "tests/checkpoint.h"
@@ -9,6 +9,7 @@
 
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,7 +27,7 @@ static void tear_down(void)
     remove_directory(directory);
 }
 
-TestSuite(hostile_config, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(config, .init = set_up, .fini = tear_down, .timeout = 120);
 
 static const checkpoint tiny = {
     .model_type = "qwen2",
@@ -34,6 +35,96 @@ static const checkpoint tiny = {
               .vocab = 10},
     .lm_head = true,
 };
+
+/* The published config.json files, cut to the keys that say something, read as the named shapes. */
+static const struct {
+    const char *preset, *config, *generation;
+} published[] = {
+    {"llama-3.1-8b",
+     "{\"architectures\":[\"LlamaForCausalLM\"],\"attention_bias\":false,\"bos_token_id\":128000,"
+     "\"eos_token_id\":[128001,128008,128009],\"hidden_act\":\"silu\",\"hidden_size\":4096,"
+     "\"intermediate_size\":14336,\"max_position_embeddings\":131072,\"mlp_bias\":false,"
+     "\"model_type\":\"llama\",\"num_attention_heads\":32,\"num_hidden_layers\":32,"
+     "\"num_key_value_heads\":8,\"pretraining_tp\":1,\"rms_norm_eps\":1e-05,\"rope_scaling\":{"
+     "\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+     "\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"},\"rope_theta\":500000.0,"
+     "\"tie_word_embeddings\":false,\"vocab_size\":128256}",
+     "{\"eos_token_id\":[128001,128008,128009],\"do_sample\":true}"},
+    {"llama-3.1-8b", /* the same as transformers 5 writes it */
+     "{\"eos_token_id\":[128001,128008,128009],\"hidden_size\":4096,\"head_dim\":128,"
+     "\"intermediate_size\":14336,\"max_position_embeddings\":131072,"
+     "\"model_type\":\"llama\",\"num_attention_heads\":32,\"num_hidden_layers\":32,"
+     "\"num_key_value_heads\":8,\"rms_norm_eps\":1e-05,\"rope_parameters\":{\"factor\":8.0,"
+     "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"rope_theta\":500000.0,"
+     "\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"},"
+     "\"tie_word_embeddings\":false,\"vocab_size\":128256}",
+     NULL},
+    {"qwen2.5-14b",
+     "{\"architectures\":[\"Qwen2ForCausalLM\"],\"eos_token_id\":151645,\"hidden_act\":\"silu\","
+     "\"hidden_size\":5120,\"intermediate_size\":13824,\"max_position_embeddings\":32768,"
+     "\"max_window_layers\":70,\"model_type\":\"qwen2\",\"num_attention_heads\":40,"
+     "\"num_hidden_layers\":48,\"num_key_value_heads\":8,\"rms_norm_eps\":1e-06,"
+     "\"rope_theta\":1000000.0,\"sliding_window\":131072,\"tie_word_embeddings\":false,"
+     "\"use_sliding_window\":false,\"vocab_size\":152064}",
+     "{\"eos_token_id\":[151645,151643],\"pad_token_id\":151643}"},
+    {"yi-34b",
+     "{\"architectures\":[\"LlamaForCausalLM\"],\"eos_token_id\":2,\"hidden_act\":\"silu\","
+     "\"hidden_size\":7168,\"intermediate_size\":20480,\"max_position_embeddings\":200000,"
+     "\"model_type\":\"llama\",\"num_attention_heads\":56,\"num_hidden_layers\":60,"
+     "\"num_key_value_heads\":8,\"rms_norm_eps\":1e-05,\"rope_scaling\":null,"
+     "\"rope_theta\":5000000.0,\"tie_word_embeddings\":false,\"vocab_size\":64000}",
+     "{\"eos_token_id\":2}"},
+    {"llama-3-8b-1m",
+     "{\"architectures\":[\"LlamaForCausalLM\"],\"eos_token_id\":128001,\"hidden_size\":4096,"
+     "\"intermediate_size\":14336,\"max_position_embeddings\":1048576,\"model_type\":\"llama\","
+     "\"num_attention_heads\":32,\"num_hidden_layers\":32,\"num_key_value_heads\":8,"
+     "\"rms_norm_eps\":1e-05,\"rope_scaling\":null,\"rope_theta\":3580165449.0,"
+     "\"tie_word_embeddings\":false,\"vocab_size\":128256}",
+     "{\"eos_token_id\":[128001,128009]}"},
+};
+
+Test(config, published_configurations_are_the_named_shapes)
+{
+    for (size_t i = 0; i < sizeof published / sizeof published[0]; i++) {
+        model_config read, named;
+        char *place, *generation = format_text("%s/generation_config.json", directory);
+        remove(generation);
+        write_text(directory, "config.json", published[i].config);
+        if (published[i].generation)
+            write_text(directory, "generation_config.json", published[i].generation);
+        cr_assert_eq(model_config_read(directory, &read), 0, "%s", fail_text());
+        cr_assert_eq(model_resolve(published[i].preset, &named, &place), 0);
+        cr_expect(!memcmp(&read.shape, &named.shape, sizeof read.shape), "%zu: shape", i);
+        cr_expect(read.rope_theta == named.rope_theta && read.rope_factor == named.rope_factor &&
+                      read.rope_low_freq == named.rope_low_freq &&
+                      read.rope_high_freq == named.rope_high_freq &&
+                      read.rope_original_positions == named.rope_original_positions,
+                  "%zu: RoPE", i);
+        cr_expect(read.rms_epsilon == named.rms_epsilon && read.tied == named.tied &&
+                      read.qkv_bias == named.qkv_bias &&
+                      read.max_positions == named.max_positions,
+                  "%zu: the rest", i);
+        cr_expect(read.stop_count == named.stop_count &&
+                      !memcmp(read.stop_ids, named.stop_ids, sizeof read.stop_ids),
+                  "%zu: stop ids", i);
+        free(generation);
+    }
+}
+
+Test(config, defaults_of_a_short_configuration)
+{
+    write_text(directory, "config.json",
+               "{\"model_type\":\"llama\",\"hidden_size\":96,\"intermediate_size\":7,"
+               "\"num_hidden_layers\":1,\"num_attention_heads\":6,\"vocab_size\":11,"
+               "\"head_dim\":null,\"rope_scaling\":{\"type\":\"default\"},\"eos_token_id\":null}");
+    model_config c;
+    cr_assert_eq(model_config_read(directory, &c), 0, "%s", fail_text());
+    cr_expect(c.shape.kv_heads == 6 && c.shape.head_dim == 16 && c.rope_theta == 10000 &&
+              c.rope_factor == 0 && c.rms_epsilon == 1e-6 && !c.tied && !c.qkv_bias &&
+              c.max_positions == 2048 && c.stop_count == 0);
+}
+
+/* ---- Hostile ---- */
 
 static void expect_refused(const char *file, const char *part, const char *what)
 {
@@ -45,8 +136,8 @@ static void expect_refused(const char *file, const char *part, const char *what)
     fail("nothing");
 }
 
-#define LLAMA3(factor, low, high, positions)                                                     \
-    "{\"rope_type\":\"llama3\",\"factor\":" factor ",\"low_freq_factor\":" low                      \
+#define LLAMA3(factor, low, high, positions)                                                    \
+    "{\"rope_type\":\"llama3\",\"factor\":" factor ",\"low_freq_factor\":" low                     \
     ",\"high_freq_factor\":" high ",\"original_max_position_embeddings\":" positions "}"
 
 /* One key of a good Llama configuration set to something else (null takes it away). */
@@ -120,7 +211,7 @@ static const struct {
     {"eos_token_id", "[0,1,2,3,4,5,6,7,8]", "adds up to more than 8 ids"},
 };
 
-Test(hostile_config, settings)
+Test(config, settings)
 {
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
         json_t *root = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "model_type",
@@ -145,7 +236,7 @@ Test(hostile_config, settings)
     }
 }
 
-Test(hostile_config, stop_ids_of_generation)
+Test(config, stop_ids_of_generation)
 {
     write_checkpoint(directory, &tiny);
     static const struct {
@@ -173,7 +264,7 @@ Test(hostile_config, stop_ids_of_generation)
 }
 
 /* A configuration that is taken is one that the core can run: sizes within limits that agree. */
-Test(hostile_config, mutated_configurations)
+Test(config, mutated_configurations)
 {
     checkpoint c = tiny;
     write_checkpoint(directory, &c);
