@@ -6,6 +6,7 @@
 #ifndef DATASETS_TOKENIZER_PARTS_H
 #define DATASETS_TOKENIZER_PARTS_H
 #include "datasets/tokenizer/tokenizer.h"
+#include "datasets/unicode.h"
 
 #include <jansson.h>
 #define ONIG_ESCAPE_UCHAR_COLLISION /* UChar is ICU's */
@@ -23,8 +24,6 @@ void text_buffer_reserve(text_buffer *, size_t more);
 void text_buffer_append(text_buffer *, const char *bytes, size_t count);
 void text_buffer_free(text_buffer *);
 
-/* How many bytes of well-formed UTF-8 `text` begins with. */
-size_t utf8_valid_prefix(const char *text, size_t bytes);
 /* Appends text with U+FFFD for each maximal subpart that is not well-formed (Unicode 3.9, D93b). */
 void utf8_repair(const char *text, size_t bytes, text_buffer *);
 /* The character at *at of well-formed text; moves *at behind it. */

@@ -67,23 +67,6 @@ static int utf8_step(const uint8_t *text, size_t bytes)
     return length;
 }
 
-size_t utf8_valid_prefix(const char *text, size_t bytes)
-{
-    size_t at = 0;
-    while (at < bytes) {
-        uint64_t eight;
-        while (at + 8 <= bytes && (memcpy(&eight, text + at, 8), !(eight & 0x8080808080808080u)))
-            at += 8;
-        if (at == bytes)
-            break;
-        int step = utf8_step((const uint8_t *)text + at, bytes - at);
-        if (step < 0)
-            break;
-        at += (size_t)step;
-    }
-    return at;
-}
-
 void utf8_repair(const char *text, size_t bytes, text_buffer *out)
 {
     while (bytes) {

@@ -373,13 +373,14 @@ static int generate(host *h)
     timeline *time = h->links->time;
     const cell *c = h->cell;
     timeline_phase(time, PHASE_START);
-    double start = monotonic_seconds();
     if (prefill(h))
         return -1;
     run_result *result = h->run->result;
-    double flops = (double)timeline_flops(time), sent = (double)h->links->bytes_sent;
-    result->flops = flops > result->flops ? flops : result->flops;
-    result->bytes_sent = sent > result->bytes_sent ? sent : result->bytes_sent;
+    int rank = h->links->rank;
+    result->host_flops[rank] = (double)timeline_flops(time);
+    result->host_bytes_sent[rank] = (double)h->links->bytes_sent;
+    result->flops = fmax(result->flops, result->host_flops[rank]);
+    result->bytes_sent = fmax(result->bytes_sent, result->host_bytes_sent[rank]);
 
     h->dev->upload(h->dev, h->few_ids, r->query, (size_t)c->query * sizeof *r->query);
     if (few_rows(h, c->query, 0))
@@ -391,10 +392,8 @@ static int generate(host *h)
             if (few_rows(h, 1, c->query + step - 1))
                 return -1;
         }
-        if (step == 0) {
+        if (step == 0)
             timeline_phase(time, PHASE_PREFILL_END);
-            result->prefill_s = monotonic_seconds() - start;
-        }
         timeline_entry *aside = timeline_pause(time, ENTRY_PAUSE, 0);
         take_token(h, step, &ended);
         timeline_resume(time, aside);
@@ -402,9 +401,7 @@ static int generate(host *h)
             break;
     }
     timeline_phase(time, PHASE_DECODE_END);
-    result->decode_s = monotonic_seconds() - start - result->prefill_s;
-    sent = (double)h->links->bytes_sent;
-    result->total_bytes_sent = sent > result->total_bytes_sent ? sent : result->total_bytes_sent;
+    result->total_bytes_sent = fmax(result->total_bytes_sent, (double)h->links->bytes_sent);
     return 0;
 }
 
@@ -455,6 +452,8 @@ int run_cell(const run_request *r, run_result *result)
     *result = (run_result){
         .ids = alloc_or_die((size_t)r->new_tokens, sizeof(int32_t)),
         .timelines = alloc_or_die((size_t)c->hosts, sizeof(timeline)),
+        .host_flops = alloc_or_die((size_t)c->hosts, sizeof(double)),
+        .host_bytes_sent = alloc_or_die((size_t)c->hosts, sizeof(double)),
         .hosts = c->hosts,
     };
     for (int i = 0; i < c->hosts; i++)
@@ -473,8 +472,10 @@ int run_cell(const run_request *r, run_result *result)
     zone z = {run.scratch_memory, 0};
     layer_scratch_take(&z, &c->shape, dev, length + r->new_tokens, &run.scratch);
     rope_table_fill(&r->model->config, dev, &run.scratch);
+    double start = monotonic_seconds();
     int status = r->driver->run(r->driver, c->hosts, dev, result->timelines, host_body, &run);
     dev->sync(dev);
+    result->wall_s = monotonic_seconds() - start;
     dev->free(dev, run.scratch_memory);
     return status;
 }
@@ -484,6 +485,8 @@ void run_result_free(run_result *result)
     for (int i = 0; i < result->hosts; i++)
         timeline_free(&result->timelines[i]);
     free(result->timelines);
+    free(result->host_flops);
+    free(result->host_bytes_sent);
     free(result->ids);
     *result = (run_result){0};
 }

@@ -43,10 +43,10 @@ typedef struct {
     bool stopped;         /* by a stop id */
     timeline *timelines;  /* [hosts]; in a process that is one real host only its own is filled */
     int hosts;
-    double prefill_s, decode_s; /* of this process's hosts on the wall; sim: see replay.h */
-    double flops;         /* the host with the most, prefill */
-    double bytes_sent;    /* the host with the most, prefill */
-    double total_bytes_sent; /* with query phase and decode */
+    double wall_s;        /* the whole run, this process */
+    double *host_flops, *host_bytes_sent; /* [hosts], prefill of the document; own hosts only */
+    double flops, bytes_sent; /* the same of the host with the most */
+    double total_bytes_sent;  /* with query phase and decode, likewise */
     size_t peak_bytes;    /* of the largest real host */
 } run_result;
 

@@ -122,6 +122,7 @@ device cpu_device = {
     .name = "cpu",
     .title = "CPU, float32 (oneDNN GEMM, OpenMP)",
     .act_bytes = sizeof(float),
+    .chunk_rows = 512,
     .open = open_cpu,
     .close = close_cpu,
     .alloc = alloc_cpu,
