@@ -110,6 +110,14 @@ static int take_json_text(const char *path, char **content, size_t *bytes)
     return result;
 }
 
+/* Where the prose of the Jargon File begins: in front of its first chapter lie 900 words of table of
+ * contents, hardly a sentence among them, and short samples would consist of nothing else. */
+static size_t skip_contents(const char *jargon)
+{
+    const char *chapter = strstr(jargon, "\nChapter 1. ");
+    return chapter ? (size_t)(chapter - jargon) : 0;
+}
+
 static int read_essay(corpus *corpus, const char *haystack)
 {
     char *path = NULL;
@@ -128,8 +136,8 @@ static int read_essay(corpus *corpus, const char *haystack)
     if (result == 0 && valid < bytes)
         result = fail("%s: byte %zu is no UTF-8", path, valid);
     if (result == 0) {
-        size_t joined;
-        corpus->essay = python_join_words(content, bytes, &joined);
+        size_t joined, skipped = haystack ? 0 : skip_contents(content);
+        corpus->essay = python_join_words(content + skipped, bytes - skipped, &joined);
         corpus->word_ends = alloc_or_die(joined / 2 + 1, sizeof *corpus->word_ends);
         for (size_t i = 1; i <= joined; i++)
             if (i == joined || corpus->essay[i] == ' ')

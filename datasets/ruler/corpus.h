@@ -22,7 +22,7 @@ typedef struct {
 
 /* Reads <cache>/words/{adjectives,nouns}.txt (one entry a line) if words, and if essay the haystack
  * file, which is UTF-8 text or JSON with a string under the key `text`; haystack NULL means
- * <cache>/text/jargon.txt. NULL with a sentence naming the file. */
+ * <cache>/text/jargon.txt, from its first chapter on. NULL with a sentence naming the file. */
 corpus *corpus_open(bool words, bool essay, const char *haystack);
 void corpus_close(corpus *);
 
