@@ -180,7 +180,7 @@ static int write_ruler(const task *task, const task_sample *sample, const tokeni
     if (tokens_before < 0)
         return -1;
     length += task->tokens_to_generate;
-    return json_object_set_new(row, "index", json_integer((json_int_t)utf8_length(prompt, before))) ||
+    return json_object_set_new(row, "index", json_integer((json_int_t)utf8_characters(prompt, before))) ||
                    json_object_set_new(row, "input", json_stringn(prompt, input_bytes)) ||
                    json_object_set_new(row, "outputs", json_array()) ||
                    json_object_set_new(row, "length", json_integer(length)) ||

@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /* Bytes at the front of text that are valid UTF-8 (== bytes when all is). */
-size_t utf8_valid_prefix(const char *text, size_t bytes);
+size_t valid_utf8_bytes(const char *text, size_t bytes);
 /* Code points of valid UTF-8. */
-size_t utf8_length(const char *text, size_t bytes);
+size_t utf8_characters(const char *text, size_t bytes);
 
 /* Bytes of the whitespace character (str.isspace()) at the start of text, 0 when there is none. */
 size_t python_space(const char *text, size_t bytes);
