@@ -64,7 +64,9 @@ static int64_t length_of_size(const task_samples *samples, int64_t size, random_
 }
 
 /* RULER's search: tokens per unit from one prompt of `step` units give an upper bound; bisection
- * between keeps the last size that fitted. Every probe has fresh content. */
+ * between keeps the last size that fitted. Every probe has fresh content. With small steps the fixed
+ * parts of the prompt weigh in those tokens per unit and the bound is too low: a bound that fits is
+ * doubled. */
 static int fit(task_samples *samples)
 {
     const task_request *request = &samples->request;
@@ -92,6 +94,8 @@ static int fit(task_samples *samples)
         if (length <= most) {
             samples->size = middle;
             lower = middle + 1;
+            if (middle == upper)
+                upper *= 2;
         } else {
             upper = middle - 1;
         }
