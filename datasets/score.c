@@ -62,7 +62,7 @@ int task_score(const task *task, const char *prediction, size_t bytes, const siz
 {
     if (count < 1)
         return fail("there are no references to score against (a division by zero)");
-    size_t valid = valid_utf8_bytes(prediction, bytes);
+    size_t valid = utf8_valid_prefix(prediction, bytes);
     if (valid < bytes)
         return fail("the prediction is no UTF-8 from byte %zu on", valid);
     char *copy = copy_bytes(prediction, bytes);

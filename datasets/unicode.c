@@ -11,7 +11,7 @@
 #include <unicode/utext.h>
 #include <unicode/utf8.h>
 
-size_t valid_utf8_bytes(const char *text, size_t bytes)
+size_t utf8_valid_prefix(const char *text, size_t bytes)
 {
     const uint8_t *s = (const uint8_t *)text;
     size_t at = 0;

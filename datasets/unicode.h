@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Bytes at the front of text that are valid UTF-8 (== bytes when all is). */
-size_t valid_utf8_bytes(const char *text, size_t bytes);
+size_t utf8_valid_prefix(const char *text, size_t bytes);
 /* Code points of valid UTF-8. */
 size_t utf8_characters(const char *text, size_t bytes);
 

@@ -84,7 +84,7 @@ static int read_words(const char *part, word_list *list)
         result = -1;
     else if (!list->count)
         result = fail("%s holds no words", path);
-    else if (valid_utf8_bytes(list->bytes, bytes) < bytes)
+    else if (utf8_valid_prefix(list->bytes, bytes) < bytes)
         result = fail("%s is no UTF-8", path);
     free(path);
     return result;
@@ -132,7 +132,7 @@ static int read_essay(corpus *corpus, const char *haystack)
     int result = content ? 0 : -1;
     if (content && content[strspn(content, " \t\r\n")] == '{')
         result = take_json_text(path, &content, &bytes);
-    size_t valid = result == 0 ? valid_utf8_bytes(content, bytes) : 0;
+    size_t valid = result == 0 ? utf8_valid_prefix(content, bytes) : 0;
     if (result == 0 && valid < bytes)
         result = fail("%s: byte %zu is no UTF-8", path, valid);
     if (result == 0) {
