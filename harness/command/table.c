@@ -24,40 +24,10 @@ static int check_value(const results *all, const char *path, const char *value)
     return fail("%s: no row has a number in column \"%s\"", path, value);
 }
 
-int command_table(int argc, char **argv)
+static void print_results(const results *all, const char *value, int64_t length)
 {
-    const char *preset = NULL, *value = NULL;
-    int64_t length = 0;
-    bool scale = false;
-    text_list files = {0};
-    const flag flags[] = {
-        {"preset", FLAG_TEXT, &preset, "NAME", "put the paper's figures of this preset beside"},
-        {"value", FLAG_TEXT, &value, "COLUMN",
-         "only this: prefill_s, speedup, speed_tok_s, breakdown, score, or any column"},
-        {"length", FLAG_SIZE, &length, "N", "the length of the breakdown (the longest)"},
-        {"scale-layers", FLAG_SWITCH, &scale, NULL,
-         "multiply times of rows made with --layers up to the whole model, and say so; always on "
-         "beside the paper's figures"},
-    };
-    int parsed = options_parse("apbench table FILE.csv [flags]\nResults as Markdown tables.", flags,
-                               FLAG_COUNT(flags), argc, argv, &files);
-    if (parsed > 0)
-        return 0;
-    if (parsed == 0 && files.count != 1)
-        parsed = fail("one results file is needed, %d were given", files.count);
-    if (parsed < 0) {
-        text_list_free(&files);
-        return command_misused();
-    }
-    results *all = results_read(files.items[0], preset, scale);
-    if (!all || check_value(all, files.items[0], value) < 0) {
-        results_free(all);
-        text_list_free(&files);
-        return command_failed();
-    }
     int count;
     result_group *groups = results_groups(all, !all->accuracy, &count);
-    printf("# %s\n", files.items[0]);
     for (int i = 0; i < count; i++) {
         page page = {.all = all, .group = &groups[i], .out = stdout};
         if (!all->accuracy) {
@@ -78,14 +48,50 @@ int command_table(int argc, char **argv)
     }
     print_provenance(all, stdout);
     free(groups);
-    if (all->ours->torn)
-        fprintf(stderr, "apbench: %s: the last line is not finished and is left out\n",
-                files.items[0]);
-    results_free(all);
-    text_list_free(&files);
-    if (fflush(stdout) || ferror(stdout)) {
-        fail("the standard output cannot be written to");
-        return command_failed();
+}
+
+int command_table(int argc, char **argv)
+{
+    const char *preset = NULL, *value = NULL;
+    int64_t length = 0;
+    bool scale = false;
+    text_list files = {0};
+    const flag flags[] = {
+        {"preset", FLAG_TEXT, &preset, "NAME", "put the paper's figures of this preset beside"},
+        {"value", FLAG_TEXT, &value, "COLUMN",
+         "only this: prefill_s, speedup, speed_tok_s, breakdown, score, or any column"},
+        {"length", FLAG_SIZE, &length, "N", "the length of the breakdown; 0 = the longest"},
+        {"scale-layers", FLAG_SWITCH, &scale, NULL,
+         "multiply times of rows made with --layers up to the whole model, marked; always on "
+         "beside the paper"},
+    };
+    int status = options_parse("apbench table FILE.csv... [flags]\n"
+                               "Results as Markdown tables on the standard output.",
+                               flags, FLAG_COUNT(flags), argc, argv, &files);
+    if (status == 0 && !files.count)
+        status = fail("a results file is missing; see 'apbench table --help'");
+    if (status) {
+        text_list_free(&files);
+        return status > 0 ? 0 : command_misused();
     }
-    return 0;
+    for (int i = 0; status == 0 && i < files.count; i++) {
+        const char *path = files.items[i];
+        results *all = results_read(path, preset, scale);
+        if (!all || check_value(all, path, value) < 0) {
+            status = command_failed();
+        } else {
+            printf("%s# %s\n", i ? "\n" : "", path);
+            print_results(all, value, length);
+            if (all->ours->torn)
+                fprintf(stderr, "apbench: %s: the last line is not finished and is left out\n",
+                        path);
+        }
+        results_free(all);
+    }
+    text_list_free(&files);
+    if (status == 0 && (fflush(stdout) || ferror(stdout))) {
+        fail("the standard output cannot be written to");
+        status = command_failed();
+    }
+    return status;
 }

@@ -33,13 +33,15 @@ static void put_means(page *page, grid *table, const char *title, const char *co
     int line = grid_row(table);
     grid_set(table, line, 0, "%s", title);
     for (int i = 0; i < series_count; i++) {
-        int found, whole = task_count, baseline = results_baseline(page->all, page->group, series[i]);
+        int found, whole = task_count;
+        int baseline = results_baseline(page->all, page->group, series[i]);
         char text[64];
         double value =
             mean_over_tasks(page, series[i], length, column, tasks, task_count, &found);
         if (change && baseline >= 0)
             value -= mean_over_tasks(page, baseline, length, column, tasks, task_count, &whole);
-        if (isnan(value) || (change && (baseline < 0 || found < task_count || whole < task_count))) {
+        if (isnan(value) ||
+            (change && (baseline < 0 || found < task_count || whole < task_count))) {
             grid_set(table, line, 1 + i, "-");
         } else if (change) {
             grid_set(table, line, 1 + i, "%+.2f", value);

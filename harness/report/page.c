@@ -75,25 +75,36 @@ int64_t breakdown_length(const results *all, const result_group *group, int64_t 
 
 /* ---- Headings, conditions, provenance ---- */
 
-void print_heading(const page *page, int64_t length)
+char *group_title(const results *all, const result_group *group)
 {
-    const results *all = page->all;
-    const result_group *group = page->group;
-    char size[32];
-    fprintf(page->out, "\n## %s", group->model);
+    char *text = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+    fputs(group->model, out);
     for (int i = 0; group->layers && i < all->row_count; i++) {
         const result *row = &all->rows[i];
         if (row->layers == group->layers && !strcmp(row->model, group->model) &&
             row->layers < row->model_layers) {
-            fprintf(page->out, ", only %d of %d layers", row->layers, row->model_layers);
+            fprintf(out, ", only %d of %d layers", row->layers, row->model_layers);
             break;
         }
     }
     if (group->hosts)
-        fprintf(page->out, ", %d host%s", group->hosts, group->hosts > 1 ? "s" : "");
+        fprintf(out, ", %d host%s", group->hosts, group->hosts > 1 ? "s" : "");
+    if (*group->link)
+        fprintf(out, ", projected over %s", group->link);
+    fclose(out);
+    return text;
+}
+
+void print_heading(const page *page, int64_t length)
+{
+    char size[32], *title = group_title(page->all, page->group);
+    fprintf(page->out, "\n## %s", title);
     if (length)
         fprintf(page->out, ", %s tokens", format_size(length, size, sizeof size));
     fprintf(page->out, "\n");
+    free(title);
 }
 
 /* The inputs that all rows of the group share, which is what the numbers hold under. */
@@ -137,7 +148,7 @@ void print_options(const page *page, int64_t length)
             continue;
         for (int i = 0; i < all->row_count; i++) {
             const result *row = &all->rows[i];
-            if (row->series == series && !strcmp(row->model, page->group->model) &&
+            if (row->series == series && results_in_group(page->group, row) &&
                 (!length || row->length == length) && *csv_cell(row->file, row->row, column) &&
                 (!last || row->length >= last->length))
                 last = row;

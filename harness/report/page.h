@@ -25,7 +25,9 @@ double breakdown_ms(const result *, int part);
 /* The longest length (or `wanted`, if not 0) at which the group has a breakdown; 0 when none. */
 int64_t breakdown_length(const results *, const result_group *, int64_t wanted);
 
-/* "## model, 8 hosts", and the inputs that all rows share. length 0: of any. */
+/* "smollm2, only 4 of 30 layers, 8 hosts, projected over eth100"; to be freed. */
+char *group_title(const results *, const result_group *);
+/* That as a heading, and the inputs that all rows share. length 0: of any. */
 void print_heading(const page *, int64_t length);
 void print_conditions(const page *, int64_t length);
 /* The resolved options of each series that has some, at the longest (or this) length. */

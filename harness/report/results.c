@@ -3,6 +3,7 @@
 
 #include "harness/error.h"
 #include "harness/program_files.h"
+#include "harness/sweep/preset.h"
 #include "harness/sweep/records.h"
 #include "methods/method.h"
 
@@ -13,7 +14,8 @@
 /* Columns that never tell series apart: they are the axes of tables and plots. */
 static bool is_axis(const char *column)
 {
-    static const char *const axes[] = {"model", "layers", "method", "hosts", "length", "task"};
+    static const char *const axes[] = {"model", "layers", "method", "hosts",
+                                       "link",  "length", "task"};
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
         if (!strcmp(axes[i], column))
             return true;
@@ -69,7 +71,14 @@ static const char *title_of(const csv *file, int row)
     return *title ? title : known ? known->title : name;
 }
 
-/* "APB (compressor=random, device=cuda)", and the same without the title as identity. */
+/* The link of a row, where it makes a difference. */
+static const char *link_of(const results *all, const csv *file, int row)
+{
+    bool matters = file == all->ours && !all->accuracy && integer_of(file, row, "hosts", 1) > 1;
+    return matters ? text_of(file, row, "link") : "";
+}
+
+/* "APB (compressor=random, device=cuda)", and the same with all else that tells series apart. */
 static void name_series(const results *all, const csv *file, int row, result_series *one)
 {
     char *extras = copy_text(text_of(file, row, "variant"));
@@ -88,7 +97,8 @@ static void name_series(const results *all, const csv *file, int row, result_ser
     one->hosts = integer_of(file, row, "hosts", 1);
     one->paper = file == all->paper;
     one->paper_twin = -1;
-    one->identity = format_text("%s|%d|%d|%s", one->method, one->hosts, one->paper, extras);
+    one->identity = format_text("%s|%d|%s|%d|%s", one->method, one->hosts,
+                                link_of(all, file, row), one->paper, extras);
     one->label = *extras ? format_text("%s (%s)", title_of(file, row), extras)
                          : copy_text(title_of(file, row));
     free(extras);
@@ -120,6 +130,7 @@ static void add_rows(results *all, const csv *file)
         one->task = text_of(file, i, "task");
         one->status = text_of(file, i, "status");
         one->detail = text_of(file, i, "detail");
+        one->link = link_of(all, file, i);
         one->layers = integer_of(file, i, "layers", 0);
         one->model_layers = integer_of(file, i, "model_layers", one->layers);
         one->hosts = integer_of(file, i, "hosts", 1);
@@ -159,13 +170,30 @@ static void sort_series(results *all)
     all->series = sorted;
 }
 
-/* The paper's series that a series of ours stands beside: only for defaults, since the paper has no
- * figures for variants. */
+/* The variant of a method that the paper's figures belong to: its defaults, or, when the file has
+ * none, the one that came first (a preset may ask for the paper's own options). */
+static const char *paper_variant(const results *all, const char *method)
+{
+    const char *first = NULL;
+    for (int i = 0; i < all->ours->rows; i++) {
+        const char *variant = text_of(all->ours, i, "variant");
+        if (strcmp(text_of(all->ours, i, "method"), method))
+            continue;
+        if (!*variant)
+            return variant;
+        if (!first)
+            first = variant;
+    }
+    return first;
+}
+
 static void find_twins(results *all)
 {
     for (int i = 0; i < all->row_count; i++) {
         result_series *one = &all->series[all->rows[i].series];
-        if (one->paper || *text_of(all->ours, all->rows[i].row, "variant"))
+        if (one->paper || one->paper_twin >= 0 ||
+            strcmp(text_of(all->ours, all->rows[i].row, "variant"),
+                   paper_variant(all, one->method)))
             continue;
         for (int twin = 0; twin < all->series_count; twin++)
             if (all->series[twin].paper && all->series[twin].hosts == one->hosts &&
@@ -178,10 +206,13 @@ static void find_twins(results *all)
 
 static int read_paper(results *all, const char *preset)
 {
+    bool known = !preset;
+    for (int i = 0; i < preset_count && !known; i++)
+        known = !strcmp(preset_table[i].name, preset);
+    if (!known)
+        return fail("there is no preset '%s'; see 'apbench list presets'", preset);
     if (!preset || strncmp(preset, "paper-", 6))
         return 0;
-    if (strchr(preset, '/'))
-        return fail("there is no preset %s", preset);
     all->paper_name = copy_text(preset + 6);
     char *name = format_text("results/paper/%s.csv", all->paper_name);
     char *path = program_file(name);
@@ -250,7 +281,7 @@ void results_free(results *all)
 
 /* ---- Groups ---- */
 
-static bool in_scope(const result_group *group, const result *row)
+bool results_in_group(const result_group *group, const result *row)
 {
     return !strcmp(row->model, group->model) && (!group->layers || row->layers == group->layers);
 }
@@ -259,7 +290,7 @@ static bool in_scope(const result_group *group, const result *row)
 static bool is_baseline(const results *all, const result_group *group, const result *row)
 {
     for (int i = 0; row->hosts == 1 && i < all->row_count; i++)
-        if (all->rows[i].hosts > 1 && in_scope(group, &all->rows[i]) &&
+        if (all->rows[i].hosts > 1 && results_in_group(group, &all->rows[i]) &&
             !strcmp(all->series[all->rows[i].series].method, all->series[row->series].method))
             return false;
     return row->hosts == 1;
@@ -269,7 +300,7 @@ static bool has_more_hosts(const results *all, const result_group *group)
 {
     for (int i = 0; i < all->row_count; i++)
         if (all->rows[i].file == all->ours && all->rows[i].hosts > 1 &&
-            in_scope(group, &all->rows[i]))
+            results_in_group(group, &all->rows[i]))
             return true;
     return false;
 }
@@ -280,15 +311,15 @@ result_group *results_groups(const results *all, bool by_hosts, int *count)
     *count = 0;
     for (int i = 0; i < all->row_count; i++) {
         const result *row = &all->rows[i];
-        result_group group = {row->model, all->scaled ? 0 : row->layers,
+        result_group group = {row->model, row->link, all->scaled ? 0 : row->layers,
                               by_hosts ? row->hosts : 0};
         if (row->file != all->ours ||
-            (by_hosts && is_baseline(all, &group, row) && has_more_hosts(all, &group)))
+            (!all->accuracy && is_baseline(all, &group, row) && has_more_hosts(all, &group)))
             continue;
         bool known = false;
         for (int j = 0; j < *count; j++)
             known |= !strcmp(groups[j].model, group.model) && groups[j].layers == group.layers &&
-                     groups[j].hosts == group.hosts;
+                     !strcmp(groups[j].link, group.link) && groups[j].hosts == group.hosts;
         if (!known)
             groups[(*count)++] = group;
     }
@@ -301,9 +332,10 @@ bool results_belongs(const results *all, const result_group *group, int series)
         const result *row = &all->rows[i];
         /* The paper's rows of a whole model have no layers column: they match any group of it. */
         bool model = row->file == all->paper ? !strcmp(row->model, group->model)
-                                             : in_scope(group, row);
-        if (row->series == series && model &&
-            (!group->hosts || row->hosts == group->hosts || is_baseline(all, group, row)))
+                                             : results_in_group(group, row);
+        bool place = (row->file == all->paper || !strcmp(row->link, group->link)) &&
+                     (!group->hosts || row->hosts == group->hosts);
+        if (row->series == series && model && (place || is_baseline(all, group, row)))
             return true;
     }
     return false;
@@ -321,7 +353,7 @@ int64_t *results_lengths(const results *all, const result_group *group, int *cou
     *count = 0;
     for (int i = 0; i < all->row_count; i++) {
         const result *row = &all->rows[i];
-        bool known = row->file != all->ours || !in_scope(group, row);
+        bool known = row->file != all->ours || !results_in_group(group, row);
         for (int j = 0; !known && j < *count; j++)
             known = lengths[j] == row->length;
         if (!known && results_belongs(all, group, row->series))
@@ -337,7 +369,7 @@ const char **results_tasks(const results *all, const result_group *group, int *c
     *count = 0;
     for (int i = 0; i < all->row_count; i++) {
         const result *row = &all->rows[i];
-        bool known = row->file != all->ours || !in_scope(group, row);
+        bool known = row->file != all->ours || !results_in_group(group, row);
         for (int j = 0; !known && j < *count; j++)
             known = !strcmp(tasks[j], row->task);
         if (!known)

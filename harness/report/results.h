@@ -2,8 +2,8 @@
  * the paper's own figures beside them. Tables and plots are two views of this.
  *
  * A series is what differs only in model, length and task: a method with its options as the command
- * named them, its number of hosts, and whatever else varies within the file (device, link, ...);
- * what varies is part of its label. The latest row of a cell counts. */
+ * named them, its number of hosts, the link between them, and whatever else varies within the file
+ * (device, threads, ...), which is then part of its label. The latest row of a cell counts. */
 #ifndef HARNESS_REPORT_RESULTS_H
 #define HARNESS_REPORT_RESULTS_H
 #include "harness/sweep/csv.h"
@@ -15,6 +15,7 @@ typedef struct {
     int row; /* of the file */
     int series;
     const char *model, *task, *status, *detail;
+    const char *link; /* "" where it has no say: on one host, in accuracy, in the paper's rows */
     int layers, model_layers, hosts;
     int64_t length;
 } result;
@@ -30,8 +31,9 @@ typedef struct {
 
 typedef struct {
     const char *model;
-    int layers; /* 0: any, scaled to the whole model */
-    int hosts;  /* 0: any */
+    const char *link; /* as results have it */
+    int layers;       /* 0: any, scaled to the whole model */
+    int hosts;        /* 0: any */
 } result_group;
 
 typedef struct {
@@ -51,12 +53,16 @@ typedef struct {
 results *results_read(const char *path, const char *preset, bool scale);
 void results_free(results *);
 
-/* The groups that get a table or figure of their own, in file order; to be freed. by_hosts: one for
- * each number of hosts. A single host that only serves as the baseline of others makes none. */
+/* The groups that get a table or figure of their own, in file order; to be freed: one for each
+ * model and link and (by_hosts) number of hosts. A single host that only serves as the baseline of others
+ * makes none. */
 result_group *results_groups(const results *, bool by_hosts, int *count);
 
-/* Whether a series belongs to a group: it has rows of its model and layers, and its hosts are the
- * group's, or it is of a method that has only single-host rows there. */
+/* Whether a row is of the group's model and layers. */
+bool results_in_group(const result_group *, const result *);
+
+/* Whether a series belongs to a group: it has rows of its model and layers, and its link and hosts
+ * are the group's or it is a baseline: of a method that has only single-host rows there. */
 bool results_belongs(const results *, const result_group *, int series);
 
 /* The lengths of a group's own rows, and the tasks, ascending; to be freed. */

@@ -19,7 +19,7 @@ static char *timing_of(const page *page, int series)
     const results *all = page->all;
     for (int i = 0; i < all->row_count; i++) {
         const result *row = &all->rows[i];
-        if (row->series != series || strcmp(row->model, page->group->model) ||
+        if (row->series != series || !results_in_group(page->group, row) ||
             strcmp(row->status, "ok"))
             continue;
         if (csv_number(row->file, row->row, "projected") == 1)

@@ -12,7 +12,7 @@ typedef struct {
     char **names; /* [columns], the header */
     char **cells; /* [rows * columns] */
     size_t whole_bytes; /* where the last whole line ends */
-    bool torn;          /* bytes behind it: a line that somebody did not finish; not among the rows */
+    bool torn;          /* bytes behind it: an unfinished line, not among the rows */
     char *text;         /* what names and cells point into */
 } csv;
 

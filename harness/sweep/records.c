@@ -348,9 +348,8 @@ records *records_open(const char *path, record_kind kind, const char *commit)
     all->kind = kind;
     all->commit = copy_text(commit);
     all->rows = (line_file){copy_text(path), -1};
-    all->details = (line_file){
-        format_text("%.*s%s", (int)stem, path, kind == RECORD_SPEED ? ".reps.csv" : ".samples.jsonl"),
-        -1};
+    const char *ending = kind == RECORD_SPEED ? ".reps.csv" : ".samples.jsonl";
+    all->details = (line_file){format_text("%.*s%s", (int)stem, path, ending), -1};
     if (open_rows(all) < 0 || open_details(all) < 0) {
         records_close(all);
         return NULL;

@@ -1,0 +1,418 @@
+/* Tables and figures from small results files: the Markdown is compared line by line, figures by
+ * being whole PNG and SVG files. */
+#include "harness/command/command.h"
+#include "harness/error.h"
+#include "harness/sweep/csv.h"
+#include "harness/sweep/records.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char folder[64], path[128];
+
+static void make_folder(void)
+{
+    strcpy(folder, "/tmp/apbench-table-XXXXXX");
+    cr_assert(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/rows.csv", folder);
+}
+
+static void remove_folder(void)
+{
+    struct dirent *entry;
+    DIR *list = opendir(folder);
+    while ((entry = readdir(list)))
+        if (*entry->d_name != '.')
+            unlinkat(dirfd(list), entry->d_name, 0);
+    closedir(list);
+    rmdir(folder);
+}
+
+TestSuite(table, .init = make_folder, .fini = remove_folder);
+
+/* Runs a command with its words parted by spaces and returns what it wrote to stdout. */
+static char *output_of(int (*command)(int, char **), const char *words, int expected_status)
+{
+    char *line = copy_text(words), *argv[16], *rest = line;
+    int argc = 0;
+    for (char *word; (word = strsep(&rest, " "));)
+        argv[argc++] = word;
+    argv[argc] = NULL;
+    char file[160];
+    snprintf(file, sizeof file, "%s/stdout", folder);
+    fflush(stdout);
+    int before = dup(STDOUT_FILENO), now = open(file, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    dup2(now, STDOUT_FILENO);
+    int status = command(argc, argv);
+    fflush(stdout);
+    dup2(before, STDOUT_FILENO);
+    close(before);
+    close(now);
+    cr_expect_eq(status, expected_status, "%s: status %d, %s", words, status, fail_text());
+    size_t bytes;
+    char *text = file_text(file, &bytes);
+    free(line);
+    return text;
+}
+
+static void expect_lines(const char *found, const char *expected)
+{
+    for (int line = 1; *found || *expected; line++) {
+        size_t length = strcspn(found, "\n"), wanted = strcspn(expected, "\n");
+        cr_assert(length == wanted && !memcmp(found, expected, length),
+                  "line %d is\n%.*s\nwhere it should be\n%.*s", line, (int)length, found,
+                  (int)wanted, expected);
+        found += length + (found[length] != 0);
+        expected += wanted + (expected[wanted] != 0);
+    }
+}
+
+/* The text behind the first "# file" line, which names a temporary folder. */
+static void expect_table(const char *flags, const char *expected)
+{
+    char *words = format_text("table %s%s%s", path, *flags ? " " : "", flags);
+    char *text = output_of(command_table, words, 0);
+    char *body = strchr(text, '\n');
+    cr_assert(body, "nothing was printed");
+    expect_lines(body + 1, expected);
+    free(text);
+    free(words);
+}
+
+static void speed(records *all, const char *method, int hosts, int length, const char *status,
+                  double prefill_s)
+{
+    record row = {.kind = RECORD_SPEED};
+    bool ok = !strcmp(status, "ok");
+    record_text(&row, SPEED_MODEL, "llama-3.1-8b");
+    record_integer(&row, SPEED_LAYERS, length > 65536 ? 4 : 32);
+    record_integer(&row, SPEED_MODEL_LAYERS, 32);
+    record_text(&row, SPEED_METHOD, method);
+    record_text(&row, SPEED_DEVICE, "cpu");
+    record_text(&row, SPEED_COMM, "sim");
+    record_text(&row, SPEED_LINK, hosts > 1 ? "nvlink3" : "");
+    record_integer(&row, SPEED_HOSTS, hosts);
+    record_integer(&row, SPEED_LENGTH, length);
+    record_integer(&row, SPEED_REPS, 3);
+    record_text(&row, SPEED_STATUS, status);
+    record_text(&row, SPEED_OPTIONS, !strcmp(method, "apb") ? "anchor=1024:passing=512" : "");
+    if (ok) {
+        record_number(&row, SPEED_PREFILL_S, prefill_s);
+        record_number(&row, SPEED_SPEED_TOK_S, length / prefill_s);
+        record_number(&row, SPEED_QKV_S, prefill_s * 0.25);
+        record_number(&row, SPEED_ATTENTION_S, prefill_s * 0.5);
+        record_number(&row, SPEED_FFN_S, prefill_s * 0.25);
+        record_integer(&row, SPEED_PROJECTED, hosts > 1);
+    } else {
+        record_text(&row, SPEED_DETAIL, "it was too much");
+    }
+    record_text(&row, SPEED_MACHINE, "a test");
+    record_text(&row, SPEED_DATE, "2025-01-01T00:00:00Z");
+    cr_assert_eq(records_append(all, &row), 0, "%s", fail_text());
+    record_clear(&row);
+}
+
+static void write_speed(void)
+{
+    records *all = records_open(path, RECORD_SPEED, "abc");
+    cr_assert(all, "%s", fail_text());
+    speed(all, "flash", 1, 32768, "ok", 4);
+    speed(all, "flash", 1, 65536, "ok", 10);
+    speed(all, "apb", 8, 32768, "failed", NAN); /* tried again below */
+    speed(all, "ring", 8, 32768, "ok", 0.8);
+    speed(all, "ring", 8, 65536, "oom", NAN);
+    speed(all, "apb", 8, 32768, "ok", 0.5);
+    speed(all, "apb", 8, 65536, "ok", 1.25);
+    speed(all, "apb", 8, 131072, "ok", 0.25); /* 4 of 32 layers */
+    records_close(all);
+}
+
+Test(table, prefill_beside_the_paper)
+{
+    write_speed();
+    expect_table(
+        "--preset paper-table14 --value prefill_s",
+        "\n"
+        "## llama-3.1-8b, 8 hosts, projected over nvlink3\n"
+        "\n"
+        "device cpu, reps 3\n"
+        "\n"
+        "- APB, 8 hosts at 128K: anchor=1024:passing=512\n"
+        "\n"
+        "**Prefill, seconds** by length (start to first token, slowest host, median)\n"
+        "\n"
+        "| method        | timing             | hosts |   32K | paper |     64K | paper |     128K | paper |\n"
+        "|:--------------|:-------------------|------:|------:|------:|--------:|------:|---------:|------:|\n"
+        "| FlashAttn     | measured           |     1 |  4.00 |  3.46 |   10.00 |  9.51 |        - | 30.01 |\n"
+        "| RingAttn      | projected, nvlink3 |     8 | 0.800 |  0.72 | oom [1] |  2.00 |        - |  6.34 |\n"
+        "| APB           | projected, nvlink3 |     8 | 0.500 |  0.49 |    1.25 |  1.09 | 2.00 [2] |  2.79 |\n"
+        "| Ulysses       | paper              |     8 |     - |  0.50 |       - |  1.30 |        - |  3.95 |\n"
+        "| StarAttn      | paper              |     8 |     - |  0.67 |       - |  1.43 |        - |  3.50 |\n"
+        "| MInference    | paper              |     1 |     - |  4.95 |       - |  8.72 |        - | 15.16 |\n"
+        "| perfect exact | FlashAttn / hosts  |     8 | 0.500 | 0.432 |    1.25 |  1.19 |        - |  3.75 |\n"
+        "\n"
+        "[1] it was too much\n"
+        "[2] ran 4 of 32 layers; times multiplied by 32/4\n"
+        "\n"
+        "---\n"
+        "\n"
+        "Paper: table14 of \"APB\" (Huang et al., ACL 2025, arXiv 2502.12085); 8 A800-80GB over NVLink 3.\n"
+        "\n"
+        "8 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
+        "- commit abc; machine a test\n");
+}
+
+Test(table, whole_and_cut_layers_apart)
+{
+    write_speed();
+    expect_table(
+        "",
+        "\n"
+        "## llama-3.1-8b, 8 hosts, projected over nvlink3\n"
+        "\n"
+        "device cpu, reps 3\n"
+        "\n"
+        "- APB, 8 hosts at 64K: anchor=1024:passing=512\n"
+        "\n"
+        "**Prefill, seconds** by length (start to first token, slowest host, median)\n"
+        "\n"
+        "| method        | timing             | hosts |   32K |     64K |\n"
+        "|:--------------|:-------------------|------:|------:|--------:|\n"
+        "| FlashAttn     | measured           |     1 |  4.00 |   10.00 |\n"
+        "| RingAttn      | projected, nvlink3 |     8 | 0.800 | oom [1] |\n"
+        "| APB           | projected, nvlink3 |     8 | 0.500 |    1.25 |\n"
+        "| perfect exact | FlashAttn / hosts  |     8 | 0.500 |    1.25 |\n"
+        "\n"
+        "**Speedup of prefill** over FlashAttn on one host\n"
+        "\n"
+        "| method        | timing             | hosts |  32K |     64K |\n"
+        "|:--------------|:-------------------|------:|-----:|--------:|\n"
+        "| FlashAttn     | measured           |     1 | 1.00 |    1.00 |\n"
+        "| RingAttn      | projected, nvlink3 |     8 | 5.00 | oom [1] |\n"
+        "| APB           | projected, nvlink3 |     8 | 8.00 |    8.00 |\n"
+        "| perfect exact | FlashAttn / hosts  |     8 | 8.00 |    8.00 |\n"
+        "\n"
+        "**Speed, tokens a second**: (input + output) / (prefill + decode)\n"
+        "\n"
+        "| method    | timing             | hosts |   32K |     64K |\n"
+        "|:----------|:-------------------|------:|------:|--------:|\n"
+        "| FlashAttn | measured           |     1 |  8192 |    6554 |\n"
+        "| RingAttn  | projected, nvlink3 |     8 | 40960 | oom [1] |\n"
+        "| APB       | projected, nvlink3 |     8 | 65536 |   52429 |\n"
+        "\n"
+        "**Milliseconds a layer by part, 64K tokens** (instrumented repetition, slowest host)\n"
+        "\n"
+        "| method    | timing             | hosts |   QKV | compress | comm | attention | O proj |   FFN | other |   sum |\n"
+        "|:----------|:-------------------|------:|------:|---------:|-----:|----------:|-------:|------:|------:|------:|\n"
+        "| FlashAttn | measured           |     1 | 78.12 |        - |    - |     156.2 |      - | 78.12 |     - | 312.5 |\n"
+        "| APB       | projected, nvlink3 |     8 |  9.77 |        - |    - |     19.53 |      - |  9.77 |     - | 39.06 |\n"
+        "\n"
+        "[1] it was too much\n"
+        "\n"
+        "## llama-3.1-8b, only 4 of 32 layers, 8 hosts, projected over nvlink3\n"
+        "\n"
+        "device cpu, reps 3\n"
+        "\n"
+        "- APB, 8 hosts at 128K: anchor=1024:passing=512\n"
+        "\n"
+        "**Prefill, seconds** by length (start to first token, slowest host, median)\n"
+        "\n"
+        "| method | timing             | hosts |  128K |\n"
+        "|:-------|:-------------------|------:|------:|\n"
+        "| APB    | projected, nvlink3 |     8 | 0.250 |\n"
+        "\n"
+        "**Speed, tokens a second**: (input + output) / (prefill + decode)\n"
+        "\n"
+        "| method | timing             | hosts |   128K |\n"
+        "|:-------|:-------------------|------:|-------:|\n"
+        "| APB    | projected, nvlink3 |     8 | 524288 |\n"
+        "\n"
+        "**Milliseconds a layer by part, 128K tokens** (instrumented repetition, slowest host)\n"
+        "\n"
+        "| method | timing             | hosts |   QKV | compress | comm | attention | O proj |   FFN | other |   sum |\n"
+        "|:-------|:-------------------|------:|------:|---------:|-----:|----------:|-------:|------:|------:|------:|\n"
+        "| APB    | projected, nvlink3 |     8 | 15.62 |        - |    - |     31.25 |      - | 15.62 |     - | 62.50 |\n"
+        "\n"
+        "---\n"
+        "\n"
+        "8 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
+        "- commit abc; machine a test\n");
+}
+
+static void accuracy(records *all, const char *method, const char *variant, int hosts,
+                     const char *task, double score, double kl)
+{
+    record row = {.kind = RECORD_ACCURACY};
+    record_text(&row, ACCURACY_MODEL, "smollm2");
+    record_integer(&row, ACCURACY_LAYERS, 30);
+    record_integer(&row, ACCURACY_MODEL_LAYERS, 30);
+    record_text(&row, ACCURACY_METHOD, method);
+    record_text(&row, ACCURACY_VARIANT, variant);
+    record_text(&row, ACCURACY_OPTIONS, variant);
+    record_integer(&row, ACCURACY_HOSTS, hosts);
+    record_text(&row, ACCURACY_LINK, "nvlink3");
+    record_integer(&row, ACCURACY_LENGTH, 1000);
+    record_text(&row, ACCURACY_TASK, task);
+    record_integer(&row, ACCURACY_SAMPLES, 20);
+    record_text(&row, ACCURACY_STATUS, isnan(score) ? "failed" : "ok");
+    record_text(&row, ACCURACY_DETAIL, isnan(score) ? "stopped | after 1 s" : "");
+    record_number(&row, ACCURACY_SCORE, score);
+    record_number(&row, ACCURACY_KL, kl);
+    record_text(&row, ACCURACY_DATE, "2025-01-01T00:00:00Z");
+    cr_assert_eq(records_append(all, &row), 0, "%s", fail_text());
+    record_clear(&row);
+}
+
+static void write_accuracy(void)
+{
+    records *all = records_open(path, RECORD_ACCURACY, "abc");
+    cr_assert(all, "%s", fail_text());
+    accuracy(all, "apb", "compressor=random", 4, "niah_1", 60, 0.5);
+    accuracy(all, "apb", "compressor=random", 4, "niah_2", NAN, NAN);
+    accuracy(all, "apb", "", 4, "niah_1", 80, 0.25);
+    accuracy(all, "apb", "", 4, "niah_2", 50, 0.75);
+    accuracy(all, "flash", "", 1, "niah_1", 100, 0);
+    accuracy(all, "flash", "", 1, "niah_2", 55, 0);
+    records_close(all);
+}
+
+Test(table, accuracy_by_task)
+{
+    write_accuracy();
+    expect_table(
+        "",
+        "\n"
+        "## smollm2, 1000 tokens\n"
+        "\n"
+        "samples 20\n"
+        "\n"
+        "- APB (compressor=random), 4 hosts at 1000: compressor=random\n"
+        "\n"
+        "| task                    | FlashAttn | APB (compressor=random), 4 hosts | APB, 4 hosts |\n"
+        "|:------------------------|----------:|---------------------------------:|-------------:|\n"
+        "| niah_1                  |     100.0 |                            60.00 |        80.00 |\n"
+        "| niah_2                  |     55.00 |                       failed [1] |        50.00 |\n"
+        "| **average**             |     77.50 |                        60.00 [2] |        65.00 |\n"
+        "| average - FlashAttn     |     +0.00 |                                - |       -12.50 |\n"
+        "| KL from FlashAttn, nats |         0 |                        0.500 [2] |        0.500 |\n"
+        "| same first token, share |         - |                                - |            - |\n"
+        "\n"
+        "[1] stopped | after 1 s\n"
+        "[2] mean of 1 of the 2 tasks\n"
+        "\n"
+        "---\n"
+        "\n"
+        "6 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
+        "- commit abc\n");
+}
+
+static void expect_refused(int (*command)(int, char **), const char *words, int status,
+                           const char *sentence)
+{
+    free(output_of(command, words, status));
+    cr_expect(strstr(fail_text(), sentence), "\"%s\" lacks \"%s\"", fail_text(), sentence);
+}
+
+Test(table, refusals)
+{
+    char words[256];
+    expect_refused(command_table, "table", 2, "a results file is missing");
+    expect_refused(command_table, "table /nowhere/x.csv", 1, "/nowhere/x.csv: No such file");
+    write_speed();
+    snprintf(words, sizeof words, "table %s --preset paper-table99", path);
+    expect_refused(command_table, words, 1, "there is no preset 'paper-table99'");
+    snprintf(words, sizeof words, "table %s --value prefil_s", path);
+    expect_refused(command_table, words, 1, "has no column \"prefil_s\"");
+    snprintf(words, sizeof words, "table %s --value utilisation", path);
+    expect_refused(command_table, words, 1, "no row has a number in column \"utilisation\"");
+    FILE *file = fopen(path, "w");
+    fputs("model,method\n", file);
+    fclose(file);
+    snprintf(words, sizeof words, "table %s", path);
+    expect_refused(command_table, words, 1, "has no column \"hosts\"");
+    expect_refused(command_plot, words, 2, "--out is missing");
+}
+
+/* ---- Figures ---- */
+
+static void expect_figures(const char *words, const char *const *names, int count)
+{
+    char *text = output_of(command_plot, words, 0), *rest = text;
+    for (int i = 0; i < count; i++) {
+        char *png = format_text("%s/%s.png", folder, names[i]);
+        char *svg = format_text("%s/%s.svg", folder, names[i]), *found;
+        size_t bytes;
+        found = strsep(&rest, "\n");
+        cr_expect_str_eq(found ? found : "", png);
+        found = strsep(&rest, "\n");
+        cr_expect_str_eq(found ? found : "", svg);
+        char *image = file_text(png, &bytes);
+        cr_assert(image, "%s", fail_text());
+        cr_expect(bytes > 5000 && !memcmp(image, "\x89PNG\r\n\x1a\n", 8) &&
+                      !memcmp(image + bytes - 8, "IEND", 4),
+                  "%s is no whole PNG", png);
+        free(image);
+        image = file_text(svg, &bytes);
+        cr_assert(image, "%s", fail_text());
+        cr_expect(bytes > 2000 && !memcmp(image, "<?xml", 5) && strstr(image, "</svg>"),
+                  "%s is no whole SVG", svg);
+        free(image);
+        free(png);
+        free(svg);
+    }
+    cr_expect_str_eq(rest ? rest : "", "", "more was drawn than expected");
+    free(text);
+}
+
+Test(table, figures_of_speed)
+{
+    char words[256];
+    write_speed();
+    const char *const names[] = {"prefill-llama-3.1-8b-8hosts-nvlink3",
+                                 "speedup-llama-3.1-8b-8hosts-nvlink3",
+                                 "breakdown-llama-3.1-8b-8hosts-nvlink3"};
+    snprintf(words, sizeof words, "plot %s --out %s --preset paper-table14 --keep-data", path,
+             folder);
+    expect_figures(words, names, 3);
+    /* The curves themselves: a block each, the bound first, the paper's behind ours. */
+    char *file = format_text("%s/%s.dat", folder, names[1]);
+    size_t bytes;
+    char *data = file_text(file, &bytes);
+    cr_assert(data, "%s", fail_text());
+    expect_lines(strchr(data, '\n') + 1,
+                 "\"perfect exact (FlashAttn / 8)\"\n32768 8\n65536 8\n\n\n"
+                     "\"FlashAttn\"\n32768 1\n65536 1\n\n\n"
+                     "\"RingAttn\"\n32768 5\n\n\n"
+                     "\"APB\"\n32768 8\n65536 8\n\n\n"
+                     "\"FlashAttn, paper\"\n32768 1\n65536 1\n131072 1\n\n\n"
+                     "\"RingAttn, paper\"\n32768 4.80555556\n65536 4.755\n131072 4.73343849\n\n\n"
+                     "\"Ulysses, paper\"\n32768 6.92\n65536 7.31538462\n131072 7.59746835\n\n\n"
+                     "\"StarAttn, paper\"\n32768 5.1641791\n65536 6.65034965\n131072 8.57428571\n\n\n"
+                     "\"APB, paper\"\n32768 7.06122449\n65536 8.72477064\n131072 10.7562724\n\n\n"
+                     "\"MInference, paper\"\n32768 0.698989899\n65536 1.09059633\n131072 1.97955145\n");
+    free(data);
+    free(file);
+}
+
+Test(table, figures_of_accuracy)
+{
+    char words[256];
+    write_accuracy();
+    const char *const names[] = {"accuracy-smollm2"};
+    snprintf(words, sizeof words, "plot %s --out %s", path, folder);
+    expect_figures(words, names, 1);
+}
+
+Test(table, gnuplot_missing_is_one_sentence)
+{
+    char words[256];
+    write_accuracy();
+    setenv("PATH", folder, 1);
+    snprintf(words, sizeof words, "plot %s --out %s", path, folder);
+    expect_refused(command_plot, words, 1, "gnuplot was not found: install the package gnuplot-nox");
+}
