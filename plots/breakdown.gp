@@ -1,11 +1,11 @@
-# Milliseconds a layer by part, as stacked bars. See style.gp for the variables; the data has one line
-# a bar: its name, then the parts, then their sum. The axis ends at `top`: a bar higher than that
-# is cut, and its sum written at the cut.
+# Milliseconds a layer by part, as stacked bars. See style.gp for the variables; the data has one
+# line a bar: its name, then the parts, then their sum. The axis ends at `top`: a bar higher than
+# that is cut, and its sum written at the cut.
 load scripts . '/style.gp'
 set style data histograms
 set style histogram rowstacked
 set boxwidth 0.7
-set key outside right top Left reverse invert
+set key outside right top vertical Left reverse invert maxcols 1
 set ylabel 'milliseconds a layer'
 set xtics rotate by -30 scale 0
 array shade[7] = ['#56b4e9', '#000000', '#d55e00', '#0072b2', '#e69f00', '#bbbbbb', '#ffffff']

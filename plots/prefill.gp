@@ -9,4 +9,7 @@ do for [e = -4:6] {
         set ytics add (sprintf('%g', m * 10.0 ** e) m * 10.0 ** e)
     }
 }
-plot for [i = 0:series - 1] data index i using 1:2 with linespoints linestyle style_of(i) title columnheader(1)
+set autoscale yfix
+set offsets graph 0, graph 0, graph 0.06, graph 0.06
+plot for [i = 0:series - 1] data index i using 1:2 with linespoints \
+     linestyle style_of(i) title columnheader(1)
