@@ -9,19 +9,25 @@ MPI_CFLAGS := $(shell pkg-config --cflags ompi-c 2>/dev/null)
 MPI_LIBS := $(shell pkg-config --libs ompi-c 2>/dev/null)
 CFLAGS := -std=gnu11 -O3 -g -fopenmp -Wall -Wextra $(if $(WERROR),-Werror) \
           $(if $(SANITIZE),-O1 -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
-CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE -MMD -MP
+CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE $(if $(MPI_LIBS),-DWITH_MPI) -MMD -MP
 LDLIBS := -fopenmp $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -ldnnl -ljansson -lonig \
           -licuuc -licui18n $(MPI_LIBS) -lpthread -lm
 
 SOURCES := $(wildcard harness/*.c harness/*/*.c methods/*.c kernels/*.c kernels/*/*.c datasets/*.c datasets/*/*.c)
+SOURCES := $(if $(MPI_LIBS),$(SOURCES),$(filter-out harness/comm/mpi.c,$(SOURCES)))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(filter-out $(BUILD)/harness/main.o,$(OBJECTS))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
-TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%,$(wildcard tests/*.c)))
+TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/mpi_%,$(wildcard tests/*.c)))
+# Programs that checks start with mpirun; they have a main() of their own.
+MPI_PROGRAMS := $(if $(MPI_LIBS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mpi_*.c)))
 
 all: $(BUILD)/apbench
 
 $(BUILD)/apbench: $(OBJECTS)
+	$(CC) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/mpi_%: $(BUILD)/tests/mpi_%.o $(BUILD)/tests/comm_cases.o $(LIBRARY)
 	$(CC) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(LIBRARY)
@@ -42,7 +48,7 @@ force:
 # Per-file flags: CFLAGS_<file name without .c>.
 CFLAGS_mpi := $(MPI_CFLAGS)
 
-tests: $(TESTS)
+tests: $(TESTS) $(MPI_PROGRAMS)
 
 clean:
 	rm -rf build build-*
@@ -59,7 +65,7 @@ setup:
 test: setup
 	@$(AGAIN) run-tests
 
-run-tests: $(BUILD)/apbench $(TESTS)
+run-tests: $(BUILD)/apbench $(TESTS) $(MPI_PROGRAMS)
 	@tests/run.sh $(BUILD) $(ONLY)
 
 test-mpi: setup
@@ -75,4 +81,4 @@ bench-peer: setup
 
 .PHONY: all force tests setup test run-tests test-mpi references bench-peer clean
 .SECONDARY:
--include $(OBJECTS:.o=.d) $(TESTS:=.d) $(TEST_SUPPORT:.o=.d)
+-include $(OBJECTS:.o=.d) $(TESTS:=.d) $(MPI_PROGRAMS:=.d) $(TEST_SUPPORT:.o=.d)

@@ -1,4 +1,4 @@
-/* The comm table: one row a driver. mpi is left out of a build without MPI (the Makefile defines
+/* The comm table, one row a driver. mpi is left out of a build without MPI (the Makefile defines
  * WITH_MPI when pkg-config knows Open MPI). */
 #include "harness/comm.h"
 #include "harness/error.h"
