@@ -167,6 +167,24 @@ Test(table, prefill_beside_the_paper)
         "- commit abc; machine a test\n");
 }
 
+Test(table, speedup_beside_the_paper)
+{
+    write_speed();
+    records *all = records_open(path, RECORD_SPEED, "abc");
+    speed(all, "zigzag", 8, 32768, "ok", 0.4); /* which the paper does not have */
+    records_close(all);
+    char words[256];
+    snprintf(words, sizeof words, "table %s --preset paper-table14 --value speedup", path);
+    char *text = output_of(command_table, words, 0);
+    const char *const lines[] = {
+        "| RingAttn      | projected, nvlink3 |     8 |  5.00 |  4.81 | oom [1] |  4.75 |    - |  4.73 |\n",
+        "| ZigZag        | projected, nvlink3 |     8 | 10.00 |     - |       - |     - |    - |     - |\n",
+        "| perfect exact | FlashAttn / hosts  |     8 |  8.00 |  8.00 |    8.00 |  8.00 |    - |  8.00 |\n"};
+    for (int i = 0; i < 3; i++)
+        cr_expect(strstr(text, lines[i]), "%s is not in\n%s", lines[i], text);
+    free(text);
+}
+
 Test(table, whole_and_cut_layers_apart)
 {
     write_speed();

@@ -420,7 +420,7 @@ int results_baseline(const results *all, const result_group *group, int series)
 {
     int best = -1, best_equal = -1;
     const csv *file = all->ours;
-    for (int i = 0; i < all->row_count; i++) {
+    for (int i = 0; series >= 0 && i < all->row_count; i++) {
         const result *row = &all->rows[i];
         if (strcmp(all->series[row->series].method, "flash") || row->hosts != 1 ||
             all->series[row->series].paper != all->series[series].paper ||
