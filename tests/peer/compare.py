@@ -83,11 +83,12 @@ def main():
     options.program = os.path.abspath(options.program)
     torch.set_num_threads(options.threads)
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # the text is cut to length after tokenising
     tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         options.model, dtype=torch.float32, attn_implementation="sdpa").eval()
     lengths = [tokens(length) for length in options.lengths.split(",")]
-    text = pathlib.Path(options.text).read_text(encoding="utf-8")[20000:20000 + 8 * max(lengths)]
+    text = pathlib.Path(options.text).read_text(encoding="utf-8")[20000:20000 + 6 * max(lengths)]
     ids = tokenizer(text, return_tensors="pt").input_ids
     if ids.shape[1] < max(lengths):
         sys.exit(f"{options.text} gives {ids.shape[1]} tokens, {max(lengths)} are needed")
