@@ -148,6 +148,23 @@ Test(records, csv_refuses_with_the_line)
     csv_free(table);
 }
 
+Test(records, numbers_in_cells)
+{
+    static const struct {
+        double value;
+        const char *text;
+    } cases[] = {{1.0 / 3, "0.333333"}, {-2.5e-7, "-2.5e-07"}, {1234567890123.0, "1234567890123"},
+                 {0, "0"},              {1e300, "1e+300"},     {123456.75, "123457"}};
+    record row = {.kind = RECORD_SPEED};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        record_number(&row, SPEED_BYTES_SENT, cases[i].value);
+        cr_expect_str_eq(row.values[SPEED_BYTES_SENT], cases[i].text);
+    }
+    record_number(&row, SPEED_BYTES_SENT, NAN);
+    cr_expect_null(row.values[SPEED_BYTES_SENT]);
+    record_clear(&row);
+}
+
 /* ---- Resuming ---- */
 
 Test(records, statuses_decide_what_is_done)

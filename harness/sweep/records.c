@@ -56,7 +56,9 @@ void record_integer(record *row, int column, int64_t value)
 
 void record_number(record *row, int column, double value)
 {
-    set_value(row, column, isnan(value) ? NULL : format_text("%.6g", value));
+    bool whole = floor(value) == value && fabs(value) < 9007199254740992.0; /* 2^53 */
+    set_value(row, column,
+              isnan(value) ? NULL : format_text(whole ? "%.0f" : "%.6g", value));
 }
 
 void record_clear(record *row)

@@ -68,8 +68,9 @@ typedef struct {
 /* Sets a value. Line ends within a text become spaces, so that a row is always one line. */
 void record_text(record *, int column, const char *);
 void record_integer(record *, int column, int64_t);
-void record_number(record *, int column, double); /* six digits; NaN leaves it empty */
-void record_clear(record *);                      /* empties all values */
+/* Six digits, or all of a whole number (bytes); NaN leaves it empty. */
+void record_number(record *, int column, double);
+void record_clear(record *); /* empties all values */
 
 /* ---- A file of rows ---- */
 
