@@ -38,6 +38,7 @@ const method flash = {
     .name = "flash",
     .title = "FlashAttn",
     .exact = true,
+    .single_host = true,
     .summary = "the whole document on one host; the exact reference",
     .resolve = flash_resolve,
     .plan = flash_plan,

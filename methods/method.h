@@ -114,6 +114,7 @@ double cost_flops(const cell *, const method_cost *);
 struct method {
     const char *name, *title;
     bool exact;
+    bool single_host; /* shares nothing: a sweep runs it once, on one host */
     const char *summary; /* one sentence for `apbench list methods` */
     const method_option *options;
     int option_count;

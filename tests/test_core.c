@@ -1,30 +1,12 @@
 /* The core against Hugging Face's float32 logits, exact methods against flash, and each method's
  * cost formulas against the counters of a run. */
 #include <criterion/criterion.h>
-#include <jansson.h>
-#include <math.h>
+#include <stdio.h>
 
 #include "harness/error.h"
 #include "harness/model/prompt.h"
 #include "harness/model/run.h"
-
-enum { MOST_TOKENS = 16 };
-
-typedef struct {
-    int vocab, steps;
-    int32_t ids[MOST_TOKENS];
-    float *logits; /* [steps, vocab] */
-} trace;
-
-static void on_token(void *argument, int step, int32_t id, const float *logits)
-{
-    trace *t = argument;
-    cr_assert_lt(step, MOST_TOKENS);
-    t->steps = step + 1;
-    t->ids[step] = id;
-    t->logits = realloc_or_die(t->logits, (size_t)t->steps * t->vocab, sizeof(float));
-    memcpy(t->logits + (size_t)step * t->vocab, logits, (size_t)t->vocab * sizeof(float));
-}
+#include "harness/sweep/compare.h"
 
 static device *open_device(void)
 {
@@ -52,9 +34,9 @@ static bool make_cell(const model *m, const char *method_text, int hosts, const 
     return !c->method->resolve || !c->method->resolve(c);
 }
 
-static trace run(const model *m, const cell *c, const prompt *p, int tokens, run_result *result)
+static logits_trace run(const model *m, const cell *c, const prompt *p, int tokens, run_result *result)
 {
-    trace t = {.vocab = m->config.shape.vocab};
+    logits_trace t = {.vocab = m->config.shape.vocab, .most = tokens};
     run_request request = {
         .model = m,
         .cell = c,
@@ -62,7 +44,7 @@ static trace run(const model *m, const cell *c, const prompt *p, int tokens, run
         .document = p->ids,
         .query = p->ids + p->document,
         .new_tokens = tokens,
-        .on_token = on_token,
+        .on_token = logits_trace_token,
         .argument = &t,
     };
     run_result own = {0};
@@ -71,18 +53,6 @@ static trace run(const model *m, const cell *c, const prompt *p, int tokens, run
     if (result == &own)
         run_result_free(&own);
     return t;
-}
-
-/* The largest difference over all steps, in units of the logits' spread. */
-static double difference(const trace *a, const trace *b)
-{
-    double most = 0, largest = 0;
-    cr_assert_eq(a->steps, b->steps);
-    for (size_t i = 0; i < (size_t)a->steps * a->vocab; i++) {
-        most = fmax(most, fabs((double)a->logits[i] - b->logits[i]));
-        largest = fmax(largest, fabs(b->logits[i]));
-    }
-    return most / largest;
 }
 
 /* Rounding only: float32 sums of at most a few hundred terms in another order, through a few
@@ -100,19 +70,19 @@ Test(core, exact_methods_equal_flash)
         cr_assert_eq(prompt_random(m, lengths[l], 1 + lengths[l] / 10, 3, &p), 0);
         cell c;
         cr_assert(make_cell(m, "flash", 1, &p, &c));
-        trace exact = run(m, &c, &p, 6, NULL);
+        logits_trace exact = run(m, &c, &p, 6, NULL);
         for (int i = 0; i < 3; i++)
             for (int hosts = 1; hosts <= 8; hosts++) {
                 if (!make_cell(m, methods[i], hosts, &p, &c))
                     continue;
-                trace t = run(m, &c, &p, 6, NULL);
-                double d = difference(&t, &exact);
+                logits_trace t = run(m, &c, &p, 6, NULL);
+                double d = logits_difference(&t, &exact);
                 cr_expect_lt(d, rounding, "%s on %d hosts, length %d: logits differ by %g",
                              methods[i], hosts, (int)lengths[l], d);
                 cr_expect_arr_eq(t.ids, exact.ids, 6 * sizeof *t.ids);
-                free(t.logits);
+                logits_trace_free(&t);
             }
-        free(exact.logits);
+        logits_trace_free(&exact);
         prompt_free(&p);
     }
     model_close(m);
@@ -129,11 +99,11 @@ Test(core, approximate_methods_in_their_exact_limits)
         cr_assert_eq(prompt_random(m, length, 5, 3, &p), 0);
         cell c;
         cr_assert(make_cell(m, "flash", 1, &p, &c));
-        trace exact = run(m, &c, &p, 4, NULL);
+        logits_trace exact = run(m, &c, &p, 4, NULL);
         cr_assert(make_cell(m, "star", 1, &p, &c));
-        trace star = run(m, &c, &p, 4, NULL);
-        cr_expect_lt(difference(&star, &exact), rounding);
-        free(star.logits);
+        logits_trace star = run(m, &c, &p, 4, NULL);
+        cr_expect_lt(logits_difference(&star, &exact), rounding);
+        logits_trace_free(&star);
         for (int hosts = 1; hosts <= 5; hosts++) {
             static const char *const compressors[] = {"recency", "query", "random", "sink"};
             for (int k = 0; k < 4; k++) {
@@ -141,14 +111,14 @@ Test(core, approximate_methods_in_their_exact_limits)
                 snprintf(text, sizeof text, "apb:anchor=0:passing=%d:compressor=%s",
                          (int)ceil_div(p.document, hosts), compressors[k]);
                 cr_assert(make_cell(m, text, hosts, &p, &c), "%s", fail_text());
-                trace apb = run(m, &c, &p, 4, NULL);
-                double d = difference(&apb, &exact);
+                logits_trace apb = run(m, &c, &p, 4, NULL);
+                double d = logits_difference(&apb, &exact);
                 cr_expect_lt(d, rounding, "%s on %d hosts, length %d: %g", text, hosts, (int)length,
                              d);
-                free(apb.logits);
+                logits_trace_free(&apb);
             }
         }
-        free(exact.logits);
+        logits_trace_free(&exact);
         prompt_free(&p);
     }
     model_close(m);
@@ -173,7 +143,8 @@ Test(core, cost_equals_counters)
                 cell c;
                 if (make_cell(m, methods[i], hosts, &p, &c)) {
                     run_result result = {0};
-                    free(run(m, &c, &p, 1, &result).logits);
+                    logits_trace t = run(m, &c, &p, 1, &result);
+                    logits_trace_free(&t);
                     for (int rank = 0; rank < hosts; rank++) {
                         method_cost cost = {0};
                         c.method->cost(&c, dev, rank, &cost);

@@ -1,7 +1,6 @@
 /* `apbench generate`: answers one prompt under any method, and shows the logits behind the answer. */
 #include <errno.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "harness/error.h"
 #include "harness/model/prompt.h"
 #include "harness/model/run.h"
+#include "harness/sweep/compare.h"
 
 typedef struct {
     const model *model;
@@ -48,17 +48,6 @@ static char *read_all(const char *path, size_t *bytes)
     return text;
 }
 
-/* log sum exp of the logits, to turn a logit into a log-probability. */
-static double log_total(const float *logits, int vocab)
-{
-    double most = -INFINITY, sum = 0;
-    for (int i = 0; i < vocab; i++)
-        most = logits[i] > most ? logits[i] : most;
-    for (int i = 0; i < vocab; i++)
-        sum += exp(logits[i] - most);
-    return most + log(sum);
-}
-
 /* The index of the next best logit after (last value, last index): value descending, index
  * ascending. */
 static int next_best(const float *logits, int vocab, int last)
@@ -84,7 +73,7 @@ static json_t *text_of(const answer *a, int32_t id)
 static void report_top(answer *a, int step, int32_t id, const float *logits)
 {
     int vocab = a->model->config.shape.vocab, last = -1;
-    double total = log_total(logits, vocab);
+    double total = logits_log_total(logits, vocab);
     json_t *top = json_array();
     if (a->print)
         printf("step %d:", step);

@@ -40,17 +40,17 @@ static int need_tokenizer(const model *m)
                             m->name);
 }
 
-int prompt_from_parts(const model *m, const char *document, const char *query, bool chat,
-                      prompt *p)
+int prompt_from_parts(const model *m, const char *document, size_t document_bytes,
+                      const char *query, size_t query_bytes, bool chat, prompt *p)
 {
     token_list ids = {0};
     *p = (prompt){0};
     if (need_tokenizer(m))
         return -1;
-    if (tokenizer_encode(m->tokens, document, strlen(document), !chat, &ids))
+    if (tokenizer_encode(m->tokens, document, document_bytes, !chat, &ids))
         goto failed;
     p->document = (int64_t)ids.count;
-    if (tokenizer_encode(m->tokens, query, strlen(query), false, &ids))
+    if (tokenizer_encode(m->tokens, query, query_bytes, false, &ids))
         goto failed;
     p->query = (int64_t)ids.count - p->document;
     p->ids = ids.ids;

@@ -14,7 +14,8 @@ typedef struct {
 
 /* Document and query tokenised apart, as all benchmark samples are, under every method. chat: the
  * document begins with the template's head, which carries its own begin-of-text. */
-int prompt_from_parts(const model *, const char *document, const char *query, bool chat, prompt *);
+int prompt_from_parts(const model *, const char *document, size_t document_bytes, const char *query,
+                      size_t query_bytes, bool chat, prompt *);
 
 /* One text, used as it is (with the begin-of-text that the tokenizer adds) or, with chat, inside the
  * model's chat template. The last query_tokens tokens are the query; 0 = a tenth, at most 50. */

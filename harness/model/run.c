@@ -405,6 +405,29 @@ static int generate(host *h)
     return 0;
 }
 
+/* Where hosts are processes, each learns all hosts' times and the largest counters. */
+static int collect_measured(comm *links, run_result *result)
+{
+    enum { TIMES = sizeof(host_times) / sizeof(double) };
+    int count = 3 + links->size * TIMES;
+    double *values = alloc_or_die((size_t)count, sizeof *values);
+    values[0] = result->flops;
+    values[1] = result->bytes_sent;
+    values[2] = result->total_bytes_sent;
+    host_times own;
+    int status = replay_measured(links->time, &own);
+    memcpy(values + 3 + links->rank * TIMES, &own, sizeof own);
+    if (!status)
+        status = links->driver->reduce_max(links, values, count);
+    result->flops = values[0];
+    result->bytes_sent = values[1];
+    result->total_bytes_sent = values[2];
+    result->measured = alloc_or_die((size_t)links->size, sizeof *result->measured);
+    memcpy(result->measured, values + 3, (size_t)links->size * sizeof *result->measured);
+    free(values);
+    return status;
+}
+
 static int host_body(comm *links, void *argument)
 {
     runner *run = argument;
@@ -430,14 +453,8 @@ static int host_body(comm *links, void *argument)
         status = generate(&h);
     dev->sync(dev);
     dev->free(dev, memory);
-    double most[3] = {run->result->flops, run->result->bytes_sent, run->result->total_bytes_sent};
-    if (!status)
-        status = links->driver->reduce_max(links, most, 3);
-    if (!status) {
-        run->result->flops = most[0];
-        run->result->bytes_sent = most[1];
-        run->result->total_bytes_sent = most[2];
-    }
+    if (!status && !links->driver->projected)
+        status = collect_measured(links, run->result);
     return status;
 }
 
@@ -485,6 +502,7 @@ void run_result_free(run_result *result)
     for (int i = 0; i < result->hosts; i++)
         timeline_free(&result->timelines[i]);
     free(result->timelines);
+    free(result->measured);
     free(result->host_flops);
     free(result->host_bytes_sent);
     free(result->ids);

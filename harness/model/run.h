@@ -6,6 +6,7 @@
  * area, shared by all virtual hosts of a process. */
 #ifndef HARNESS_RUN_H
 #define HARNESS_RUN_H
+#include "harness/comm/replay.h"
 #include "harness/model/model.h"
 #include "methods/method.h"
 
@@ -47,6 +48,7 @@ typedef struct {
     double *host_flops, *host_bytes_sent; /* [hosts], prefill of the document; own hosts only */
     double flops, bytes_sent; /* the same of the host with the most */
     double total_bytes_sent;  /* with query phase and decode, likewise */
+    host_times *measured; /* [hosts] on links that are real; NULL where they are projected */
     size_t peak_bytes;    /* of the largest real host */
 } run_result;
 

@@ -64,7 +64,7 @@ static int open_cpu(device *d, int threads)
     if (d->state)
         return fail("device cpu is open already");
     cpu_state *state = alloc_or_die(1, sizeof *state);
-    state->threads = threads > 0 ? threads : omp_get_num_procs();
+    d->threads = state->threads = threads > 0 ? threads : omp_get_num_procs();
     state->lanes = cpu_lanes_choose();
     d->state = state;
     d->flops = 0;

@@ -1,0 +1,157 @@
+/* `apbench check METHOD`: holds a method against flash and against its own cost formulas. The first
+ * thing to run after writing a method. */
+#include <stdio.h>
+
+#include "harness/command/command.h"
+#include "harness/error.h"
+#include "harness/model/prompt.h"
+#include "harness/model/run.h"
+#include "harness/sweep/compare.h"
+
+static const char usage[] =
+    "usage: apbench check METHOD[:OPTION=VALUE...] [flags]\n\n"
+    "Runs the method and flash on the same random prompts. An exact method must give flash's tokens\n"
+    "and its logits up to --tolerance (largest difference by largest logit); of an approximate one\n"
+    "the distance is shown. FLOPs and bytes sent must equal cost() on every host.\n";
+
+typedef struct {
+    const machine *machine;
+    const model *model;
+    const char *method_text;
+    int64_t tokens, query, seed;
+    double tolerance;
+    int failed;
+} checker;
+
+static int run(const checker *k, const cell *c, const prompt *p, logits_trace *trace,
+               run_result *result)
+{
+    *trace = (logits_trace){.vocab = k->model->config.shape.vocab, .most = (int)k->tokens};
+    run_request request = {
+        .model = k->model,
+        .cell = c,
+        .driver = k->machine->driver,
+        .document = p->ids,
+        .query = p->ids + p->document,
+        .new_tokens = k->tokens,
+        .on_token = logits_trace_token,
+        .argument = trace,
+    };
+    return run_cell(&request, result);
+}
+
+static int make_cell(const checker *k, const char *method_text, int hosts, const prompt *p, cell *c)
+{
+    *c = (cell){.hosts = hosts, .seed = (uint64_t)k->seed};
+    if (method_parse(method_text, c))
+        return -1;
+    cell_from_model(c, &k->model->config, k->model);
+    prompt_to_cell(p, c);
+    return c->method->resolve ? c->method->resolve(c) : 0;
+}
+
+/* Hosts whose counted FLOPs or bytes differ from the formulas. */
+static int cost_mismatches(const checker *k, const cell *c, const run_result *result)
+{
+    int wrong = 0;
+    for (int rank = 0; rank < c->hosts; rank++) {
+        if (!result->host_flops[rank])
+            continue; /* another process's host */
+        method_cost cost = {0};
+        c->method->cost(c, k->machine->dev, rank, &cost);
+        double flops = cost_flops(c, &cost), bytes = c->shape.layers * cost.bytes_sent;
+        if (result->host_flops[rank] == flops && result->host_bytes_sent[rank] == bytes)
+            continue;
+        wrong++;
+        printf("    host %d: counted %.0f FLOPs and %.0f bytes, cost() says %.0f and %.0f\n", rank,
+               result->host_flops[rank], result->host_bytes_sent[rank], flops, bytes);
+    }
+    return wrong;
+}
+
+static int check_one(checker *k, int64_t length, int hosts)
+{
+    prompt p;
+    if (prompt_random(k->model, length, k->query, (uint64_t)k->seed, &p))
+        return -1;
+    cell c, exact_cell;
+    logits_trace exact = {0}, trace = {0};
+    run_result exact_result = {0}, result = {0};
+    int status = 0;
+    bool show = k->machine->leader;
+    if (make_cell(k, k->method_text, hosts, &p, &c)) {
+        if (show)
+            printf("%8lld tokens, %3d hosts: unsupported: %s\n", (long long)length, hosts,
+                   fail_text());
+    } else if (make_cell(k, "flash", 1, &p, &exact_cell) ||
+               run(k, &exact_cell, &p, &exact, &exact_result) || run(k, &c, &p, &trace, &result)) {
+        status = -1;
+    } else if (show) {
+        double difference = logits_difference(&trace, &exact);
+        int same = 0;
+        while (same < exact.steps && same < trace.steps && trace.ids[same] == exact.ids[same])
+            same++;
+        int wrong = cost_mismatches(k, &c, &result);
+        bool far = c.method->exact && (!(difference <= k->tolerance) || same < exact.steps);
+        printf("%8lld tokens, %3d hosts: %s; logits differ by %.2g, first token's KL %.2g, %d of %d "
+               "tokens as flash%s\n",
+               (long long)length, hosts, far || wrong ? "WRONG" : "ok", difference,
+               logits_kl(exact.logits, trace.logits, exact.vocab), same, exact.steps,
+               wrong ? "; cost() differs from the counters" : "");
+        k->failed += far || wrong;
+    }
+    logits_trace_free(&exact);
+    logits_trace_free(&trace);
+    run_result_free(&exact_result);
+    run_result_free(&result);
+    prompt_free(&p);
+    return status;
+}
+
+int command_check(int argc, char **argv)
+{
+    machine_flags flags = MACHINE_FLAGS_DEFAULT;
+    const char *name = "smollm2";
+    size_list hosts, lengths;
+    double tolerance = 0;
+    checker k = {.tokens = 4, .query = 20};
+    parse_sizes("1,2,3,4,8", &hosts);
+    parse_sizes("611,1K", &lengths);
+    text_list words = {0};
+    const flag table[] = {
+        {"model", FLAG_TEXT, &name, "NAME", "preset or Hugging Face directory"},
+        {"hosts", FLAG_SIZES, &hosts, "LIST", "hosts that share a document"},
+        {"lengths", FLAG_SIZES, &lengths, "LIST", "document and query, tokens"},
+        {"query", FLAG_SIZE, &k.query, "N", "query tokens at the end of each length"},
+        {"new-tokens", FLAG_SIZE, &k.tokens, "N", "tokens to generate and compare"},
+        {"tolerance", FLAG_SECONDS, &tolerance, "X", "0 = 1e-4 in float32, 0.05 in bfloat16"},
+        MACHINE_FLAGS(flags),
+    };
+    int parsed = options_parse(usage, table, FLAG_COUNT(table), argc, argv, &words);
+    if (parsed > 0)
+        return 0;
+    if (!parsed && words.count != 1)
+        parsed = fail("check wants one method; see 'apbench check --help'");
+    cell probe = {0};
+    if (parsed || method_parse(words.items[0], &probe))
+        return command_misused();
+    machine m;
+    if (machine_open(&flags, &m))
+        return command_failed();
+    model *model = model_open(name, m.dev, (int)flags.layers, (uint64_t)flags.seed,
+                              flags.retaining_heads);
+    k.machine = &m;
+    k.model = model;
+    k.method_text = words.items[0];
+    k.seed = flags.seed;
+    k.tolerance = tolerance > 0 ? tolerance : m.dev->act_bytes == 4 ? 1e-4 : 0.05;
+    int status = model ? 0 : -1;
+    for (int l = 0; l < lengths.count && !status; l++)
+        for (int h = 0; h < hosts.count && !status; h++)
+            if (hosts.items[h] <= m.most_hosts)
+                status = check_one(&k, lengths.items[l], (int)hosts.items[h]);
+    int exit_status = status ? command_failed() : k.failed > 0;
+    model_close(model);
+    machine_close(&m);
+    return exit_status;
+}

@@ -1,0 +1,101 @@
+/* `apbench eval`: tasks under methods, scored, and compared with exact attention. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "build_commit.h"
+#include "harness/command/command.h"
+#include "harness/error.h"
+#include "harness/sweep/accuracy.h"
+#include "harness/sweep/preset.h"
+#include "methods/method.h"
+
+static const char usage[] =
+    "usage: apbench eval [--preset NAME] [flags]\n\n"
+    "Runs each task's samples under each method, scores the answers as the benchmark does, and\n"
+    "measures KL and top-1 agreement of the first token against flash on the same sample. Appends a\n"
+    "row a method, hosts, length and task to --out, every sample to a file beside it. The same\n"
+    "command resumes a sweep that was killed.\n";
+
+static int check_flags(const accuracy_sweep *s, const text_list *names)
+{
+    cell probe;
+    for (int i = 0; i < s->methods.count; i++)
+        if (method_parse(s->methods.items[i], &probe))
+            return -1;
+    for (int i = 0; i < s->hosts.count; i++)
+        if (s->hosts.items[i] < 1 || s->hosts.items[i] > 65536)
+            return fail("--hosts %lld: a cell has 1 to 65536 hosts", (long long)s->hosts.items[i]);
+    if (s->file && names->count != 1)
+        return fail("--file holds samples of one task: name it with --tasks");
+    if (s->samples < 1)
+        return fail("--samples must be at least 1");
+    return 0;
+}
+
+int command_eval(int argc, char **argv)
+{
+    accuracy_sweep s = {.samples = 20, .chat = true, .fidelity = true};
+    machine_flags flags = MACHINE_FLAGS_DEFAULT;
+    text_list names = {0};
+    const char *preset = NULL, *out = "results/local/accuracy.csv";
+    bool no_chat = false, no_fidelity = false;
+    flags.seed = 42; /* RULER's */
+    parse_texts("smollm2", &s.models);
+    parse_texts("flash,star,apb", &s.methods);
+    parse_sizes("4", &s.hosts);
+    parse_sizes("1K", &s.lengths);
+    parse_texts("niah", &names);
+    const flag table[] = {
+        {"preset", FLAG_TEXT, &preset, "NAME", "flags to start from (apbench list presets)"},
+        {"models", FLAG_TEXTS, &s.models, "LIST", "presets or Hugging Face directories"},
+        {"methods", FLAG_TEXTS, &s.methods, "LIST", "NAME[:OPTION=VALUE...], comma between"},
+        {"hosts", FLAG_SIZES, &s.hosts, "LIST", "hosts that share a document"},
+        {"lengths", FLAG_SIZES, &s.lengths, "LIST", "prompt and answer, tokens"},
+        {"tasks", FLAG_TEXTS, &names, "LIST", "tasks or groups (apbench list tasks)"},
+        {"samples", FLAG_SIZE, &s.samples, "N", "samples a task and length"},
+        {"file", FLAG_TEXT, &s.file, "FILE", "official JSONL of one task instead of own samples"},
+        {"limit", FLAG_SIZE, &s.limit, "N", "at most N samples a task and length; 0 = all"},
+        {"haystack", FLAG_TEXT, &s.haystack, "FILE", "essay text instead of the Jargon File"},
+        {"no-chat", FLAG_SWITCH, &no_chat, NULL, "leave out the model's chat template"},
+        {"no-fidelity", FLAG_SWITCH, &no_fidelity, NULL, "leave out KL and top-1 against flash"},
+        {"out", FLAG_TEXT, &out, "FILE", "CSV to append to"},
+        MACHINE_FLAGS(flags),
+    };
+    int parsed = preset_options_parse(usage, table, FLAG_COUNT(table), argc, argv);
+    if (parsed > 0)
+        return 0;
+    if (!parsed)
+        s.task_count = task_find_all(names.items, names.count, &s.tasks);
+    if (parsed || s.task_count < 0 || check_flags(&s, &names))
+        return command_misused();
+    s.chat = !no_chat;
+    s.fidelity = !no_fidelity;
+    s.layers = flags.layers;
+    s.seed = flags.seed;
+    s.timeout = flags.timeout;
+    s.retaining_heads = flags.retaining_heads;
+    machine m;
+    if (machine_open(&flags, &m))
+        return command_failed();
+    s.dev = m.dev;
+    s.driver = m.driver;
+    s.most_hosts = m.most_hosts;
+    s.leader = m.leader;
+    identity_read(&s.id);
+    int status = 0;
+    if (m.leader) {
+        s.records = records_open(out, RECORD_ACCURACY, BUILD_COMMIT);
+        status = s.records ? 0 : -1;
+    }
+    if (!status)
+        status = accuracy_run(&s);
+    int exit_status = status ? command_failed() : s.failed > 0;
+    if (status && m.most_hosts != 1)
+        m.driver->abort(m.driver);
+    if (s.records)
+        records_close(s.records);
+    machine_close(&m);
+    free(s.tasks);
+    text_list_free(&names);
+    return exit_status;
+}

@@ -1,0 +1,141 @@
+/* `apbench speed`: the sweep over models x methods x hosts x lengths. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "build_commit.h"
+#include "harness/command/command.h"
+#include "harness/error.h"
+#include "harness/sweep/peaks.h"
+#include "harness/sweep/preset.h"
+#include "harness/sweep/progress.h"
+#include "harness/sweep/speed.h"
+
+static const char usage[] =
+    "usage: apbench speed [--preset NAME] [flags]\n\n"
+    "Times prefill (document and query to the first token) and decode of every combination, with\n"
+    "random tokens, and appends a row a cell to --out. The same command resumes a sweep that was\n"
+    "killed. With --comm sim, times of several hosts are projected over each --link.\n";
+
+/* A preset of the paper on a machine that would need days for it is more likely a mistake. */
+static const double longest_unasked = 24 * 3600;
+
+typedef struct {
+    sweep_axes axes;
+    machine_flags machine;
+    text_list links;
+    int64_t reps, warmup;
+    const char *preset, *out;
+    bool dry_run;
+} speed_flags;
+
+static int check_flags(const speed_flags *f, link_model *links)
+{
+    if (f->reps < 1)
+        return fail("--reps must be at least 1");
+    if (f->axes.new_tokens < 1)
+        return fail("--new-tokens must be at least 1: the first token ends the prefill");
+    for (int i = 0; i < f->links.count; i++)
+        if (link_find(f->links.items[i], &links[i]))
+            return fail_within("--link");
+    return 0;
+}
+
+/* Everything once flags are parsed; the exit status. */
+static int run(speed_flags *f, const machine *m, const link_model *links)
+{
+    size_t room, total;
+    m->dev->memory(m->dev, &room, &total);
+    sweep sweep;
+    speed_sweep s = {
+        .dev = m->dev,
+        .driver = m->driver,
+        .leader = m->leader,
+        .sweep = &sweep,
+        .axes = &f->axes,
+        .links = links,
+        .link_names = &f->links,
+        .reps = f->reps,
+        .warmup = f->warmup,
+        .timeout = f->machine.timeout,
+    };
+    /* All processes judge by the leader's figures, so that they agree. */
+    double shared[2] = {(double)room, m->leader ? peak_gemm(m->dev) : 0};
+    identity_read(&s.id);
+    int status = m->driver->share(m->driver, shared, sizeof shared);
+    room = (size_t)shared[0];
+    s.gemm_peak = shared[1];
+    bool made = !status;
+    if (made)
+        status = sweep_make(&f->axes, m->dev, room, m->driver->projected, m->most_hosts, &sweep);
+    if (!status && f->dry_run) {
+        if (m->leader)
+            speed_dry_run(&s);
+    } else if (!status) {
+        double expected = speed_expected(&s);
+        char text[64];
+        format_seconds(expected, text, sizeof text);
+        if (f->preset && !strncmp(f->preset, "paper-", 6) && !f->axes.layers &&
+            expected > longest_unasked)
+            status = fail("preset %s would take about %s here; run its first N layers with "
+                          "--layers N, or see --dry-run", f->preset, text);
+        if (!status && m->leader) {
+            s.records = records_open(f->out, RECORD_SPEED, BUILD_COMMIT);
+            status = s.records ? 0 : -1;
+        }
+        if (!status)
+            status = speed_run(&s);
+        if (s.records)
+            records_close(s.records);
+    }
+    int exit_status = status ? command_failed() : s.failed > 0;
+    if (status && m->most_hosts != 1)
+        m->driver->abort(m->driver);
+    if (made)
+        sweep_free(&sweep);
+    return exit_status;
+}
+
+int command_speed(int argc, char **argv)
+{
+    speed_flags f = {.machine = MACHINE_FLAGS_DEFAULT, .reps = 3, .warmup = 1};
+    f.axes.query = 50;
+    f.axes.new_tokens = 4;
+    f.out = "results/local/speed.csv";
+    parse_texts("smollm2", &f.axes.models);
+    parse_texts("flash,ring,zigzag,ulysses,star,apb", &f.axes.methods);
+    parse_sizes("1,4", &f.axes.hosts);
+    parse_sizes("1K", &f.axes.lengths);
+    parse_texts("eth100", &f.links);
+    const flag table[] = {
+        {"preset", FLAG_TEXT, &f.preset, "NAME", "flags to start from (apbench list presets)"},
+        {"models", FLAG_TEXTS, &f.axes.models, "LIST", "presets or Hugging Face directories"},
+        {"methods", FLAG_TEXTS, &f.axes.methods, "LIST", "NAME[:OPTION=VALUE...], comma between"},
+        {"hosts", FLAG_SIZES, &f.axes.hosts, "LIST", "hosts that share a document"},
+        {"lengths", FLAG_SIZES, &f.axes.lengths, "LIST", "document and query, tokens"},
+        {"query", FLAG_SIZE, &f.axes.query, "N", "query tokens at the end of each length"},
+        {"new-tokens", FLAG_SIZE, &f.axes.new_tokens, "N", "tokens to generate"},
+        {"link", FLAG_TEXTS, &f.links, "LIST", "link models for --comm sim (apbench list links)"},
+        {"reps", FLAG_SIZE, &f.reps, "N", "timed repetitions: the median counts"},
+        {"warmup", FLAG_SIZE, &f.warmup, "N", "repetitions before them"},
+        {"out", FLAG_TEXT, &f.out, "FILE", "CSV to append to"},
+        {"dry-run", FLAG_SWITCH, &f.dry_run, NULL, "list the cells and what they would take"},
+        MACHINE_FLAGS(f.machine),
+    };
+    int parsed = preset_options_parse(usage, table, FLAG_COUNT(table), argc, argv);
+    if (parsed > 0)
+        return 0;
+    link_model *links = alloc_or_die((size_t)f.links.count, sizeof *links);
+    if (parsed || check_flags(&f, links))
+        return command_misused();
+    f.axes.layers = f.machine.layers;
+    f.axes.seed = f.machine.seed;
+    f.axes.retaining_heads = f.machine.retaining_heads;
+    machine m;
+    if (machine_open(&f.machine, &m))
+        return command_failed();
+    int status = run(&f, &m, links);
+    machine_close(&m);
+    free(links);
+    return status;
+}

@@ -1,0 +1,36 @@
+/* The accuracy sweep: runs tasks' samples under each method, scores the answers, and measures how
+ * far the first token's distribution is from exact attention's on the same sample. */
+#ifndef HARNESS_ACCURACY_H
+#define HARNESS_ACCURACY_H
+#include "datasets/task.h"
+#include "harness/comm.h"
+#include "harness/options.h"
+#include "harness/sweep/identity.h"
+#include "harness/sweep/records.h"
+
+typedef struct {
+    device *dev;
+    const comm_driver *driver;
+    int most_hosts;
+    bool leader;
+    text_list models, methods;
+    size_list hosts, lengths;
+    const task **tasks;
+    int task_count;
+    int64_t samples;       /* a task and length */
+    int64_t limit;         /* at most so many of them; 0 = all */
+    const char *file;      /* official file instead of our own generator, with one task */
+    const char *haystack;
+    bool chat, fidelity;
+    int64_t layers, seed;
+    const char *retaining_heads;
+    double timeout;        /* seconds a sample; 0 = none */
+    records *records;      /* NULL on processes that do not lead */
+    identity id;
+    int failed;
+} accuracy_sweep;
+
+/* Runs all cells that the records do not have yet. -1 when the sweep cannot go on; failed cells are
+ * rows and are counted. */
+int accuracy_run(accuracy_sweep *);
+#endif

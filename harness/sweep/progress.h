@@ -1,0 +1,18 @@
+/* Progress on stderr: which cell, what came of it, and how long the rest will take. Estimates start
+ * from FLOPs at the device's measured rate and follow what finished cells really took. */
+#ifndef HARNESS_PROGRESS_H
+#define HARNESS_PROGRESS_H
+#include <stdbool.h>
+
+typedef struct {
+    bool quiet; /* processes that do not lead say nothing */
+    int done, total;
+    double expected_left; /* seconds by estimate, of what is not done */
+    double expected_done, took; /* by estimate, and really */
+} progress;
+
+/* A cell that was to take `expected` seconds took `took`; line says what came of it. */
+void progress_report(progress *, double expected, double took, const char *line);
+/* "3 min 20 s", "2 h 5 min". Returns text. */
+char *format_seconds(double seconds, char *text, int bytes);
+#endif

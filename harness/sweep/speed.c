@@ -1,0 +1,356 @@
+/* Times cells and writes their rows. See speed.h. */
+#include "harness/sweep/speed.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/comm/replay.h"
+#include "harness/error.h"
+#include "harness/sweep/progress.h"
+
+/* What a whole prefill reaches of the products' rate before measured cells say better. */
+static const double usual_share = 0.6;
+
+static int link_count_of(const speed_sweep *s, const sweep_cell *cell)
+{
+    return s->driver->projected && cell->cell.hosts > 1 ? s->link_names->count : 1;
+}
+
+/* ---- Rows ---- */
+
+static void fill_row(const speed_sweep *s, const sweep_cell *cell, int link, record *row)
+{
+    const model *m = s->sweep->models[cell->model];
+    bool linked = s->driver->projected && cell->cell.hosts > 1;
+    *row = (record){.kind = RECORD_SPEED};
+    record_text(row, SPEED_MODEL, m->name);
+    record_integer(row, SPEED_LAYERS, m->layers);
+    record_text(row, SPEED_METHOD, cell->cell.method->name);
+    record_text(row, SPEED_OPTIONS, cell->options);
+    record_text(row, SPEED_DEVICE, s->dev->name);
+    record_text(row, SPEED_COMM, s->driver->name);
+    record_text(row, SPEED_LINK, linked ? s->link_names->items[link] : "");
+    record_integer(row, SPEED_HOSTS, cell->cell.hosts);
+    record_integer(row, SPEED_LENGTH, cell->length);
+    record_integer(row, SPEED_QUERY, s->axes->query);
+    record_text(row, SPEED_DTYPE, s->dev->act_bytes == 4 ? "float32" : "bfloat16");
+    record_integer(row, SPEED_WARMUP, s->warmup);
+    record_integer(row, SPEED_REPS, s->reps);
+    record_integer(row, SPEED_THREADS, s->dev->threads);
+    record_integer(row, SPEED_SEED, s->axes->seed);
+    record_integer(row, SPEED_NEW_TOKENS, s->axes->new_tokens);
+    record_text(row, SPEED_VARIANT, cell->variant);
+    record_integer(row, SPEED_MODEL_LAYERS, m->config.shape.layers);
+    record_integer(row, SPEED_PROJECTED, linked);
+    record_number(row, SPEED_LOAD, machine_load());
+    record_text(row, SPEED_MACHINE, s->id.machine);
+    record_text(row, SPEED_LIBRARIES, s->id.libraries);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median, least and most of values into three columns that follow each other. */
+static double put_median(record *row, int column, double *values, int64_t count)
+{
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    double median = count % 2 ? values[count / 2]
+                              : (values[count / 2 - 1] + values[count / 2]) / 2;
+    record_number(row, column, median);
+    record_number(row, column + 1, values[0]);
+    record_number(row, column + 2, values[count - 1]);
+    return median;
+}
+
+/* ---- One cell ---- */
+
+/* Times of every host, for each repetition and link. */
+typedef struct {
+    int links, hosts;
+    int64_t repetitions; /* warm-up, timed, then one instrumented */
+    host_times *times;   /* [repetitions, links, hosts] */
+    double flops, bytes_sent;
+    size_t peak_bytes;
+} cell_times;
+
+static host_times *times_at(const cell_times *t, int64_t repetition, int link)
+{
+    return t->times + (repetition * t->links + link) * t->hosts;
+}
+
+static int run_repetition(speed_sweep *s, const model *m, const sweep_cell *cell, const prompt *p,
+                          int64_t repetition, double deadline, cell_times *t)
+{
+    run_request request = {
+        .model = m,
+        .cell = &cell->cell,
+        .driver = s->driver,
+        .document = p->ids,
+        .query = p->ids + p->document,
+        .new_tokens = s->axes->new_tokens,
+        .deadline = deadline,
+        .parts = repetition == t->repetitions - 1,
+    };
+    run_result result = {0};
+    int status = run_cell(&request, &result);
+    for (int link = 0; link < t->links && !status; link++) {
+        host_times *times = times_at(t, repetition, link);
+        if (s->driver->projected)
+            status = replay(result.timelines, t->hosts, &s->links[link], times);
+        else
+            memcpy(times, result.measured, (size_t)t->hosts * sizeof *times);
+    }
+    t->flops = result.flops;
+    t->bytes_sent = result.bytes_sent;
+    t->peak_bytes = result.peak_bytes;
+    run_result_free(&result);
+    s->dev->forget_marks(s->dev);
+    return status;
+}
+
+static int write_repetitions(speed_sweep *s, const record *row, const cell_times *t, int link)
+{
+    double *prefill = alloc_or_die((size_t)t->hosts * 2, sizeof *prefill);
+    double *decode = prefill + t->hosts;
+    int status = 0;
+    for (int64_t r = 0; r < t->repetitions && !status; r++) {
+        const host_times *times = times_at(t, r, link);
+        host_times slowest;
+        slowest_host(times, t->hosts, &slowest);
+        for (int h = 0; h < t->hosts; h++) {
+            prefill[h] = times[h].prefill_end;
+            decode[h] = times[h].decode_end - times[h].prefill_end;
+        }
+        bool last = r == t->repetitions - 1;
+        repetition one = {
+            .kind = r < s->warmup ? "warmup" : last ? "instrumented" : "timed",
+            .number = (int)(r < s->warmup ? r + 1 : last ? 1 : r - s->warmup + 1),
+            .prefill_s = slowest.prefill_end,
+            .decode_s = slowest.decode_end - slowest.prefill_end,
+            .hosts = t->hosts,
+            .host_prefill_s = prefill,
+            .host_decode_s = decode,
+        };
+        status = records_repetition(s->records, row, &one);
+    }
+    free(prefill);
+    return status;
+}
+
+/* Writes the row of one link from the cell's times; returns the median prefill in *prefill_s. */
+static int write_row(speed_sweep *s, const sweep_cell *cell, const cell_times *t, int link,
+                     double *prefill_s)
+{
+    record row;
+    fill_row(s, cell, link, &row);
+    double *prefill = alloc_or_die((size_t)s->reps * 2, sizeof *prefill), *decode = prefill + s->reps;
+    host_times slowest;
+    for (int64_t r = 0; r < s->reps; r++) {
+        slowest_host(times_at(t, s->warmup + r, link), t->hosts, &slowest);
+        prefill[r] = slowest.prefill_end;
+        decode[r] = slowest.decode_end - slowest.prefill_end;
+    }
+    record_text(&row, SPEED_STATUS, "ok");
+    *prefill_s = put_median(&row, SPEED_PREFILL_S, prefill, s->reps);
+    double decode_s = put_median(&row, SPEED_DECODE_S, decode, s->reps);
+    free(prefill);
+    double tokens = (double)(cell->length + s->axes->new_tokens);
+    double tflops = t->flops / *prefill_s / 1e12;
+    record_number(&row, SPEED_SPEED_TOK_S, tokens / (*prefill_s + decode_s));
+    record_number(&row, SPEED_TFLOPS, tflops);
+    record_number(&row, SPEED_UTILISATION, tflops * 1e12 / s->gemm_peak);
+    record_number(&row, SPEED_GEMM_PEAK_TFLOPS, s->gemm_peak / 1e12);
+    record_number(&row, SPEED_BYTES_SENT, t->bytes_sent);
+    record_integer(&row, SPEED_PEAK_BYTES, (int64_t)t->peak_bytes);
+    slowest_host(times_at(t, t->repetitions - 1, link), t->hosts, &slowest);
+    for (int part = 0; part < PART_COUNT; part++)
+        record_number(&row, SPEED_QKV_S + part, slowest.parts[PHASE_PREFILL][part]);
+    record_number(&row, SPEED_INSTRUMENTED_S, slowest.prefill_end);
+    int status = write_repetitions(s, &row, t, link);
+    if (!status)
+        status = records_append(s->records, &row);
+    record_clear(&row);
+    return status;
+}
+
+/* A row without times: what could not run, or failed. */
+static int write_verdict(speed_sweep *s, const sweep_cell *cell, int link, const char *status_word,
+                         const char *reason)
+{
+    record row;
+    fill_row(s, cell, link, &row);
+    record_text(&row, SPEED_STATUS, status_word);
+    record_text(&row, SPEED_DETAIL, reason);
+    if (cell->verdict == CELL_OOM)
+        record_integer(&row, SPEED_PEAK_BYTES,
+                       (int64_t)(cell->memory.weights + cell->memory.shared +
+                                 cell->memory.zone_largest));
+    int status = records_append(s->records, &row);
+    record_clear(&row);
+    return status;
+}
+
+static void name_cell(const sweep *sweep, const sweep_cell *cell, char *text, size_t bytes)
+{
+    char length[32];
+    snprintf(text, bytes, "%s %s%s%s, %d host%s, length %s", sweep->models[cell->model]->name,
+             cell->cell.method->name, *cell->variant ? ":" : "", cell->variant, cell->cell.hosts,
+             cell->cell.hosts == 1 ? "" : "s",
+             format_size(cell->length, length, sizeof length));
+}
+
+/* Runs one cell and writes its rows; line says what came of it. `wanted[link]`: rows not there. */
+static int run_one(speed_sweep *s, const model *m, const sweep_cell *cell, const bool *wanted,
+                   char *line, size_t bytes)
+{
+    char name[512];
+    name_cell(s->sweep, cell, name, sizeof name);
+    cell_times t = {
+        .links = link_count_of(s, cell),
+        .hosts = cell->cell.hosts,
+        .repetitions = s->warmup + s->reps + 1,
+    };
+    const char *word = cell_verdict_names[cell->verdict];
+    char reason[1024];
+    snprintf(reason, sizeof reason, "%s", cell->reason);
+    int status = cell->verdict == CELL_RUNS ? 0 : -1;
+    if (!status) {
+        t.times = alloc_or_die((size_t)(t.repetitions * t.links * t.hosts), sizeof *t.times);
+        prompt p;
+        status = prompt_random(m, cell->length, s->axes->query, (uint64_t)s->axes->seed, &p);
+        double deadline = s->timeout > 0 ? monotonic_seconds() + s->timeout : 0;
+        for (int64_t r = 0; r < t.repetitions && !status; r++)
+            status = run_repetition(s, m, cell, &p, r, deadline, &t);
+        prompt_free(&p);
+        if (status) {
+            word = "failed";
+            snprintf(reason, sizeof reason, "%s", fail_text());
+            s->failed++;
+        }
+    }
+    double prefill_s = 0;
+    int written = 0, shown = -1;
+    for (int link = 0; link < t.links && !written && s->records; link++) {
+        if (!wanted[link])
+            continue;
+        written = status ? write_verdict(s, cell, link, word, reason)
+                         : write_row(s, cell, &t, link, &prefill_s);
+        shown = link;
+    }
+    if (status)
+        snprintf(line, bytes, "%s: %s: %s", name, word, reason);
+    else
+        snprintf(line, bytes, "%s: prefill %.4g s%s%s", name, prefill_s,
+                 s->driver->projected && t.hosts > 1 ? ", projected over " : "",
+                 s->driver->projected && t.hosts > 1 && shown >= 0 ? s->link_names->items[shown] : "");
+    free(t.times);
+    return written;
+}
+
+/* ---- The sweep ---- */
+
+static double expected_seconds(const speed_sweep *s, const sweep_cell *cell)
+{
+    return (double)(s->warmup + s->reps + 1) *
+           sweep_cell_seconds(cell, s->gemm_peak * usual_share, s->driver->projected);
+}
+
+double speed_expected(const speed_sweep *s)
+{
+    double seconds = 0;
+    for (int i = 0; i < s->sweep->count; i++)
+        seconds += expected_seconds(s, &s->sweep->cells[i]);
+    return seconds;
+}
+
+void speed_dry_run(const speed_sweep *s)
+{
+    printf("%-14s %-34s %5s %7s  %-19s %10s %10s\n", "model", "method", "hosts", "length", "status",
+           "seconds", "GiB");
+    for (int i = 0; i < s->sweep->count; i++) {
+        const sweep_cell *cell = &s->sweep->cells[i];
+        char method_text[300], length[32];
+        snprintf(method_text, sizeof method_text, "%s%s%s", cell->cell.method->name,
+                 *cell->variant ? ":" : "", cell->variant);
+        double bytes = (double)(cell->memory.weights + cell->memory.shared +
+                                (s->driver->projected ? cell->memory.zone_sum
+                                                      : cell->memory.zone_largest));
+        printf("%-14s %-34s %5d %7s  %-19s %10.1f %10.2f%s%s\n", s->sweep->models[cell->model]->name,
+               method_text, cell->cell.hosts, format_size(cell->length, length, sizeof length),
+               cell_verdict_names[cell->verdict], expected_seconds(s, cell), bytes / (1 << 30),
+               *cell->reason ? "  " : "", cell->reason);
+    }
+    char text[64];
+    printf("about %s in all\n", format_seconds(speed_expected(s), text, sizeof text));
+}
+
+/* Marks which rows of each cell are wanted, on every process: [cells, links]. */
+static bool *find_wanted(speed_sweep *s)
+{
+    size_t links = (size_t)s->link_names->count, count = (size_t)s->sweep->count * links;
+    bool *wanted = alloc_or_die(count, sizeof *wanted);
+    for (int i = 0; i < s->sweep->count && s->records; i++)
+        for (int link = 0; link < link_count_of(s, &s->sweep->cells[i]); link++) {
+            record row;
+            fill_row(s, &s->sweep->cells[i], link, &row);
+            wanted[(size_t)i * links + (size_t)link] = !records_done(s->records, &row);
+            record_clear(&row);
+        }
+    if (s->driver->share(s->driver, wanted, count * sizeof *wanted)) {
+        free(wanted);
+        return NULL;
+    }
+    return wanted;
+}
+
+int speed_run(speed_sweep *s)
+{
+    bool *wanted = find_wanted(s);
+    if (!wanted)
+        return -1;
+    int links = s->link_names->count, loaded = -1, status = 0, already = 0;
+    progress progress = {.quiet = !s->leader};
+    for (int i = 0; i < s->sweep->count; i++) {
+        if (!memchr(wanted + (size_t)i * (size_t)links, true, (size_t)links)) {
+            already++;
+            continue;
+        }
+        progress.total++;
+        progress.expected_left += expected_seconds(s, &s->sweep->cells[i]);
+    }
+    char text[64];
+    if (s->leader)
+        fprintf(stderr, "%d cells to run, about %s%s\n", progress.total,
+                format_seconds(progress.expected_left, text, sizeof text),
+                already ? "; the others are in the file already" : "");
+    model *m = NULL;
+    for (int i = 0; i < s->sweep->count && !status; i++) {
+        const sweep_cell *cell = &s->sweep->cells[i];
+        const bool *want = wanted + (size_t)i * (size_t)links;
+        if (!memchr(want, true, (size_t)links))
+            continue;
+        if (cell->verdict == CELL_RUNS && loaded != cell->model) {
+            model_close(m);
+            m = model_open(s->axes->models.items[cell->model], s->dev, (int)s->axes->layers,
+                           (uint64_t)s->axes->seed, s->axes->retaining_heads);
+            loaded = cell->model;
+            if (!m) {
+                status = -1;
+                break;
+            }
+        }
+        char line[2048];
+        double start = monotonic_seconds();
+        status = run_one(s, m, cell, want, line, sizeof line);
+        progress_report(&progress, expected_seconds(s, cell), monotonic_seconds() - start, line);
+    }
+    model_close(m);
+    free(wanted);
+    return status;
+}
