@@ -107,12 +107,13 @@ static void put_tensor(safetensors_text *file, const checkpoint *c, const char *
     bool wrong_type = c->mistyped && !strcmp(name, c->mistyped);
     if (c->misshaped && !strcmp(name, c->misshaped))
         *(columns ? &columns : &rows) += 1;
+    bool zero = !c->output_bias && strstr(name, "o_proj.bias");
     int64_t count = rows * (columns ? columns : 1);
     file->data = realloc_or_die(file->data, file->bytes + (size_t)count * 4, 1);
     size_t begin = file->bytes;
     for (int64_t i = 0; i < count; i++)
         file->bytes += put_value(file->data + file->bytes, wrong_type ? DTYPE_F32 : c->type,
-                                 checkpoint_value(name, i));
+                                 zero ? 0 : checkpoint_value(name, i));
     const char *const types[] = {"F32", "F16", "BF16"};
     char *shape = columns ? format_text("%lld,%lld", (long long)rows, (long long)columns)
                           : format_text("%lld", (long long)rows);
@@ -185,10 +186,12 @@ static void list_tensors(tensor_sizes *all, const checkpoint *c)
             const char *prefix = "model.layers.%d.self_attn.%s_proj.%s";
             int64_t rows = part ? kv_rows : q_rows;
             list(all, format_text(prefix, i, parts[part], "weight"), rows, s->hidden);
-            if (!strcmp(c->model_type, "qwen2"))
+            if (c->biases || !strcmp(c->model_type, "qwen2"))
                 list(all, format_text(prefix, i, parts[part], "bias"), rows, 0);
         }
         list(all, format_text("model.layers.%d.self_attn.o_proj.weight", i), s->hidden, q_rows);
+        if (c->biases)
+            list(all, format_text("model.layers.%d.self_attn.o_proj.bias", i), s->hidden, 0);
         list(all, format_text("model.layers.%d.mlp.gate_proj.weight", i), s->ffn, s->hidden);
         list(all, format_text("model.layers.%d.mlp.up_proj.weight", i), s->ffn, s->hidden);
         list(all, format_text("model.layers.%d.mlp.down_proj.weight", i), s->hidden, s->ffn);
@@ -216,9 +219,9 @@ static void write_config(const char *directory, const checkpoint *c)
         "{\"model_type\": \"%s\", \"hidden_size\": %d, \"intermediate_size\": %d,\n"
         " \"num_hidden_layers\": %d, \"num_attention_heads\": %d, \"num_key_value_heads\": %d,\n"
         " \"head_dim\": %d, \"vocab_size\": %d, \"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0,\n"
-        " \"tie_word_embeddings\": %s, \"max_position_embeddings\": 4096, \"eos_token_id\": 1}\n",
+        " \"tie_word_embeddings\": %s, \"max_position_embeddings\": 4096, \"eos_token_id\": 1%s}\n",
         c->model_type, s->hidden, s->ffn, s->layers, s->heads, s->kv_heads, s->head_dim, s->vocab,
-        c->tied ? "true" : "false");
+        c->tied ? "true" : "false", c->biases ? ", \"attention_bias\": true" : "");
     write_text(directory, "config.json", text);
     free(text);
 }

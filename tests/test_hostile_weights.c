@@ -371,6 +371,8 @@ static const struct {
     {"{\"weight_map\":{\"c\":\"x.safetensors\"}}", "/x.safetensors", "has no tensor c, though"},
     {"{\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"y.safetensors\"}}", ".safetensors",
      "is also in"},
+    {"{\"weight_map\":{\"a\":\"z.safetensors\",\"e\":\"x.safetensors\"}}", "index.json",
+     "though "}, /* the other way round */
     {"{\"weight_map\":{\"a\":\"x.safetensors\",\"z\":\"x.safetensors\",\"e\":\"z.safetensors\"}}",
      "/x.safetensors", "has no tensor z, though"},
 };

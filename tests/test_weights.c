@@ -75,7 +75,7 @@ static void expect_model(const model *m, const checkpoint *c)
         expect_tensor(w->qkv, q_rows, kv_rows, s->hidden, LAYER "self_attn.k_proj.weight", i);
         expect_tensor(w->qkv, q_rows + kv_rows, kv_rows, s->hidden,
                       LAYER "self_attn.v_proj.weight", i);
-        cr_assert_eq(w->qkv_bias != NULL, !strcmp(c->model_type, "qwen2"));
+        cr_assert_eq(w->qkv_bias != NULL, c->biases || !strcmp(c->model_type, "qwen2"));
         if (w->qkv_bias) {
             expect_tensor(w->qkv_bias, 0, q_rows, 1, LAYER "self_attn.q_proj.bias", i);
             expect_tensor(w->qkv_bias, q_rows, kv_rows, 1, LAYER "self_attn.k_proj.bias", i);
@@ -147,6 +147,47 @@ Test(weights, tied_wins_over_a_head_in_the_file)
         expect_model(m, &c);
         model_close(m);
     }
+}
+
+/* Hugging Face's Llama has a bias of o_proj as well; the core has none. */
+Test(weights, biases_of_a_llama)
+{
+    checkpoint c = small;
+    c.biases = true;
+    for (dtype type = DTYPE_F32; type <= DTYPE_BF16; type++) {
+        c.type = type;
+        write_checkpoint(directory, &c);
+        model *m = open_or_assert(directory, 0, NULL);
+        expect_model(m, &c);
+        model_close(m);
+    }
+    c.output_bias = true;
+    write_checkpoint(directory, &c);
+    cr_expect_null(model_open(directory, dev, 0, 7, NULL));
+    cr_expect(strstr(fail_text(), "model.layers.0.self_attn.o_proj.bias is not zero") &&
+                  strstr(fail_text(), "model.safetensors: "),
+              "%s", fail_text());
+}
+
+Test(weights, a_tokenizer_beside_the_weights)
+{
+    write_checkpoint(directory, &small); /* 50 ids */
+    write_text(directory, "tokenizer.json",
+               "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 49}, \"merges\": []}"
+               "}");
+    model *m = open_or_assert(directory, 0, NULL);
+    cr_assert(m->tokens && m->chat);
+    cr_expect_eq(tokenizer_vocab(m->tokens), 50);
+    model_close(m);
+    write_text(directory, "tokenizer.json",
+               "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 50}, \"merges\": []}"
+               "}");
+    cr_expect_null(model_open(directory, dev, 0, 7, NULL));
+    cr_expect(strstr(fail_text(), "tokenizer.json: has 51 ids, but config.json's"), "%s",
+              fail_text());
+    write_text(directory, "tokenizer.json", "{");
+    cr_expect_null(model_open(directory, dev, 0, 7, NULL));
+    cr_expect(strstr(fail_text(), "tokenizer.json"), "%s", fail_text());
 }
 
 Test(weights, first_layers_only)
