@@ -586,7 +586,7 @@ Test(tasks, broken_lines_are_named_and_skipped)
         {"{\"input\": 5, \"outputs\": [\"x\"]}", "no string `input`"},
         {"{\"input\": \"C\\nQ\", \"answer_prefix\": 1, \"outputs\": [\"x\"]}", "`answer_prefix`"},
         {"{\"input_context\": \"C\", \"outputs\": [\"x\"]}", "not both strings"},
-        {"{\"input\": \"C\\nQ \\ud800\", \"outputs\": [\"x\"]}", "surrogate"},
+        {"{\"input\": \"C\\nQ \\ud800\", \"outputs\": [\"x\"]}", "invalid Unicode"},
         {"{\"input\": \"C\\nQ\", \"outputs\": [\"x\"], \"index\": NaN}", "invalid token"},
         {"{\"input\": \"C\\nQ\", \"outputs\": [\"x\"], \"index\": 99999999999999999999}", "too big"},
         {"{\"input\": \"C\\nQ \xff\", \"outputs\": [\"x\"]}", "unable to decode byte 0xff"},

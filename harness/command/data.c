@@ -2,9 +2,8 @@
  * OUT/<length in tokens>/<task>/validation.jsonl. A file appears whole, by rename. */
 #include "datasets/official.h"
 #include "datasets/task.h"
+#include "harness/command/command.h"
 #include "harness/error.h"
-#include "harness/model/model.h"
-#include "harness/options.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -128,7 +127,7 @@ static int write_all(const data_options *options, const task *const *found, int 
             request.length = options->lengths.items[l];
             request.task = found[t];
             if (write_file(options->out, &request, options->samples, layout) < 0) {
-                fprintf(stderr, "apbench data: %s\n", fail_text());
+                command_failed();
                 failed++;
             }
         }
@@ -181,16 +180,8 @@ int command_data(int argc, char **argv)
     int count = 0;
     if (parsed == 0 && (count = task_find_all(options.tasks.items, options.tasks.count, &found)) < 0)
         parsed = -1;
-    int status = 2; /* bad usage, a model that is no model among it */
-    if (parsed == 0) {
-        int failed = write_all(&options, found, count);
-        if (failed >= 0)
-            status = failed ? 1 : 0;
-        else
-            parsed = -1;
-    }
-    if (parsed < 0)
-        fprintf(stderr, "apbench data: %s\n", fail_text());
+    int failed = parsed == 0 ? write_all(&options, found, count) : -1;
+    int status = failed < 0 ? command_misused() : failed > 0;
     free(found);
     text_list_free(&options.tasks);
     free(options.lengths.items);

@@ -4,8 +4,8 @@
 #include "datasets/jsonl.h"
 #include "datasets/official.h"
 #include "datasets/task.h"
+#include "harness/command/command.h"
 #include "harness/error.h"
-#include "harness/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,16 +127,12 @@ int command_score(int argc, char **argv)
     tally tally = {.per_row = per_row};
     if (parsed == 0 && !(tally.task = task_find(name)))
         parsed = -1;
-    if (parsed < 0) {
-        fprintf(stderr, "apbench score: %s\n", fail_text());
-        return 2;
-    }
+    if (parsed < 0)
+        return command_misused();
     if (score_file(&tally, path) < 0 ||
         (!tally.scored && fail("%s: none of its %lld rows can be scored", path,
-                               (long long)tally.rows))) {
-        fprintf(stderr, "apbench score: %s\n", fail_text());
-        return 1;
-    }
+                               (long long)tally.rows)))
+        return command_failed();
     if (!per_row) {
         char score[32];
         double percent = tally.unlabelled ? 0 : score_percent(tally.sum, tally.scored);
@@ -148,8 +144,8 @@ int command_score(int argc, char **argv)
         fprintf(stderr, "apbench score: %lld of %lld rows left out of the score\n",
                 (long long)(tally.rows - tally.scored), (long long)tally.rows);
     if (fflush(stdout) || ferror(stdout)) {
-        fprintf(stderr, "apbench score: cannot write to the standard output\n");
-        return 1;
+        fail("cannot write to the standard output");
+        return command_failed();
     }
     return tally.scored < tally.rows ? 1 : 0;
 }
