@@ -32,44 +32,34 @@ static int make_directories(const char *path)
     return result;
 }
 
-static int write_samples(FILE *file, const task_request *request, int64_t count,
-                         task_layout layout)
+static int write_samples(FILE *file, task_samples *samples, const task_request *request,
+                         int64_t count, task_layout layout)
 {
-    task_samples *samples = task_samples_open(request);
-    if (!samples)
-        return -1;
-    int result = 0;
-    for (int64_t i = 0; result == 0 && i < count; i++) {
+    for (int64_t i = 0; i < count; i++) {
         task_sample sample;
-        if (task_samples_next(samples, &sample) < 0) {
-            result = -1;
-            break;
-        }
+        if (task_samples_next(samples, &sample) < 0)
+            return -1;
         char *line = official_line(request->task, &sample, request->tokens, layout);
-        if (!line)
-            result = -1;
-        else
-            fputs(line, file);
-        free(line);
         task_sample_free(&sample);
+        if (!line)
+            return -1;
+        fputs(line, file);
+        free(line);
     }
-    task_samples_close(samples);
-    return result;
+    return 0;
 }
 
-static int write_file(const char *out, const task_request *request, int64_t count,
-                      task_layout layout)
+/* Writes beside the file and renames; nothing is left behind on failure but directories. */
+static int write_file(const char *path, task_samples *samples, const task_request *request,
+                      int64_t count, task_layout layout)
 {
-    char *directory =
-        format_text("%s/%lld/%s", out, (long long)request->length, request->task->name);
-    char *path = format_text("%s/validation.jsonl", directory);
     char *partial = format_text("%s.partial-%ld", path, (long)getpid());
-    int result = make_directories(directory);
-    FILE *file = result == 0 ? fopen(partial, "wb") : NULL;
-    if (result == 0 && !file)
+    FILE *file = fopen(partial, "wb");
+    int result = 0;
+    if (!file) {
         result = fail("cannot write %s: %s", partial, strerror(errno));
-    if (file) {
-        result = write_samples(file, request, count, layout);
+    } else {
+        result = write_samples(file, samples, request, count, layout);
         bool failed = ferror(file);
         if ((fclose(file) || failed) && result == 0)
             result = fail("cannot write %s: %s", partial, strerror(errno));
@@ -77,10 +67,26 @@ static int write_file(const char *out, const task_request *request, int64_t coun
             result = fail("cannot rename %s to %s: %s", partial, path, strerror(errno));
         if (result < 0)
             unlink(partial);
-        else
-            fprintf(stderr, "apbench data: wrote %s (%lld samples)\n", path, (long long)count);
     }
     free(partial);
+    return result;
+}
+
+static int write_task(const char *out, const task_request *request, int64_t count,
+                      task_layout layout)
+{
+    task_samples *samples = task_samples_open(request);
+    if (!samples)
+        return -1;
+    char *directory =
+        format_text("%s/%lld/%s", out, (long long)request->length, request->task->name);
+    char *path = format_text("%s/validation.jsonl", directory);
+    int result = make_directories(directory);
+    if (result == 0)
+        result = write_file(path, samples, request, count, layout);
+    if (result == 0)
+        fprintf(stderr, "apbench: wrote %s (%lld samples)\n", path, (long long)count);
+    task_samples_close(samples);
     free(path);
     free(directory);
     return result;
@@ -126,7 +132,7 @@ static int write_all(const data_options *options, const task *const *found, int 
         for (int t = 0; t < count; t++) {
             request.length = options->lengths.items[l];
             request.task = found[t];
-            if (write_file(options->out, &request, options->samples, layout) < 0) {
+            if (write_task(options->out, &request, options->samples, layout) < 0) {
                 command_failed();
                 failed++;
             }
@@ -156,15 +162,15 @@ int command_data(int argc, char **argv)
         {"tasks", FLAG_TEXTS, &options.tasks, "NAMES", "tasks or groups: niah_single_1, niah"},
         {"lengths", FLAG_SIZES, &options.lengths, "SIZES",
          "most tokens of prompt and answer: 4K,8K"},
-        {"samples", FLAG_SIZE, &options.samples, "N", "samples a file (500)"},
+        {"samples", FLAG_SIZE, &options.samples, "N", "samples a file"},
         {"model", FLAG_TEXT, &options.model, "NAME",
-         "whose tokenizer counts and whose chat template is used (smollm2)"},
-        {"seed", FLAG_SIZE, &options.seed, "N", "another seed gives other samples (42)"},
+         "whose tokenizer counts and whose chat template is used"},
+        {"seed", FLAG_SIZE, &options.seed, "N", "another seed gives other samples"},
         {"out", FLAG_TEXT, &options.out, "DIR", "where <length>/<task>/validation.jsonl go"},
         {"haystack", FLAG_TEXT, &options.haystack, "FILE",
          "essay text: UTF-8 text or JSON with the key `text` (default: the Jargon File)"},
         {"layout", FLAG_TEXT, &options.layout, "NAME",
-         "ruler, or split: input_context and input_query apart (ruler)"},
+         "ruler, or split: input_context and input_query apart"},
         {"no-chat", FLAG_SWITCH, &options.no_chat, NULL, "leave out the model's chat template"},
     };
     int parsed = options_parse(

@@ -83,7 +83,7 @@ static void take_row(tally *tally, const json_t *row, const char *path, int64_t 
     char *reason = copy_text(fail_text());
     if (row)
         fail("%s:%lld: %s", path, (long long)line, reason);
-    fprintf(stderr, "apbench score: left out %s\n", fail_text());
+    fprintf(stderr, "apbench: left out %s\n", fail_text());
     if (tally->per_row)
         print_row(number, NULL, reason);
     free(reason);
@@ -141,7 +141,7 @@ int command_score(int argc, char **argv)
                (long long)tally.scored);
     }
     if (tally.scored < tally.rows)
-        fprintf(stderr, "apbench score: %lld of %lld rows left out of the score\n",
+        fprintf(stderr, "apbench: %lld of %lld rows left out of the score\n",
                 (long long)(tally.rows - tally.scored), (long long)tally.rows);
     if (fflush(stdout) || ferror(stdout)) {
         fail("cannot write to the standard output");

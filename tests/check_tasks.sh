@@ -1,0 +1,94 @@
+#!/bin/bash
+# apbench data and apbench score as a user calls them: files that appear whole and are the same for
+# the same seed, the official summary and rows, and what is said of files that are no good.
+set -u
+
+# check NAME COMMAND...: one line, and why not
+check() {
+    local name=$1
+    shift
+    if "$@" >"$SCRATCH/said" 2>&1; then
+        echo "ok $name"
+    else
+        echo "not ok $name: $(tail -n 1 "$SCRATCH/said")"
+    fi
+}
+
+# status WANTED COMMAND...: its exit status, and one line on standard error when it is 1 or 2
+status() {
+    local wanted=$1 got
+    shift
+    "$@" >"$SCRATCH/out" 2>"$SCRATCH/errors"
+    got=$?
+    [ $got = "$wanted" ] || { echo "status $got and not $wanted: $(cat "$SCRATCH/errors")"; return 1; }
+    [ "$wanted" = 0 ] || [ -s "$SCRATCH/errors" ]
+}
+
+data() { "$APBENCH" data --lengths 1K --model smollm2 "$@"; }
+score() { "$APBENCH" score --task niah_single_1 "$@"; }
+rows=1024/niah_multikey_1/validation.jsonl
+
+same_seed_same_bytes() {
+    data --tasks niah_multikey_1 --samples 3 --out "$SCRATCH/a" &&
+        data --tasks niah_multikey_1 --samples 2 --out "$SCRATCH/b" &&
+        data --tasks niah_multikey_1 --samples 2 --seed 43 --out "$SCRATCH/c" &&
+        [ "$(wc -l <"$SCRATCH/a/$rows")" = 3 ] &&
+        cmp <(head -n 2 "$SCRATCH/a/$rows") "$SCRATCH/b/$rows" &&
+        ! cmp -s "$SCRATCH/b/$rows" "$SCRATCH/c/$rows"
+}
+
+nothing_half_written() {
+    status 1 data --tasks niah_multikey_1 --samples 2 --haystack /nonexistent --out "$SCRATCH/d" &&
+        [ ! -e "$SCRATCH/d" ] && [ -z "$(find "$SCRATCH" -name '*partial*')" ]
+}
+
+# A prediction that is the answer, one that is half of nothing, an empty one: 1/3 of the score.
+summary() {
+    printf '%s\n' '{"index": 9, "pred": " The number is 8152736.", "outputs": ["8152736"]}' \
+        '{"index": 9, "pred": "815273", "outputs": ["8152736"]}' \
+        '{"index": 2, "pred": "\t", "outputs": ["8152736"]}' >"$SCRATCH/p.jsonl"
+    score --file "$SCRATCH/p.jsonl" >"$SCRATCH/out" &&
+        diff - "$SCRATCH/out" <<<$'Tasks,niah_single_1\nScore,33.33\nNulls,1/3'
+}
+
+each_row() {
+    printf '%s\n' '{"pred": "1 and 3", "outputs": ["1", "2", "3"]}' '{"pred": 7, "outputs": ["7"]}' \
+        '{"pred": "7", "outputs": []}' 'broken' '{"pred": "7", "outputs": [null]}' \
+        '{"pred": "7", "outputs": ["7"]}' >"$SCRATCH/p.jsonl"
+    status 1 score --file "$SCRATCH/p.jsonl" --per-row &&
+        sed 's/, "error": ".*"}/, "error"}/' "$SCRATCH/out" | diff - <(
+            printf '%s\n' '{"row": 0, "score": 66.67}' '{"row": 1, "score": null, "error"}' \
+                '{"row": 2, "score": null, "error"}' '{"row": 3, "score": null, "error"}' \
+                '{"row": 4, "score": 0.0}' '{"row": 5, "score": 100.0}'
+        ) && grep -q 'p.jsonl:4: '\[' or' "$SCRATCH/errors"
+}
+
+# The official report gives a file without labels 0.0.
+unlabelled() {
+    printf '%s\n' '{"pred": "7", "outputs": [null]}' '{"pred": "7", "outputs": ["7"]}' \
+        >"$SCRATCH/p.jsonl"
+    score --file "$SCRATCH/p.jsonl" | grep -qx 'Score,0.0'
+}
+
+usage() {
+    status 2 score && status 2 score --file "$SCRATCH/p.jsonl" --bogus &&
+        status 2 "$APBENCH" score --task nope --file "$SCRATCH/p.jsonl" &&
+        status 2 data --tasks niah && status 2 data --tasks nope --out "$SCRATCH/e" &&
+        status 2 data --tasks niah --out "$SCRATCH/e" --layout odd &&
+        status 2 data --tasks niah --out "$SCRATCH/e" --model /nonexistent
+}
+
+no_good_files() {
+    : >"$SCRATCH/empty"
+    status 1 score --file "$SCRATCH/empty" && status 1 score --file /nonexistent &&
+        status 1 score --file "$SCRATCH" && status 1 data --tasks qa_1 --out "$SCRATCH/e" &&
+        status 1 data --tasks niah_single_1 --out /dev/null
+}
+
+check "same seed, same bytes; more samples change none before" same_seed_same_bytes
+check "nothing half written" nothing_half_written
+check "summary as the official report" summary
+check "each row, and why some have no score" each_row
+check "a file without labels" unlabelled
+check "bad usage has status 2" usage
+check "files that are no good have status 1" no_good_files
