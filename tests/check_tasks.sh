@@ -60,7 +60,7 @@ each_row() {
             printf '%s\n' '{"row": 0, "score": 66.67}' '{"row": 1, "score": null, "error"}' \
                 '{"row": 2, "score": null, "error"}' '{"row": 3, "score": null, "error"}' \
                 '{"row": 4, "score": 0.0}' '{"row": 5, "score": 100.0}'
-        ) && grep -q 'p.jsonl:4: '\[' or' "$SCRATCH/errors"
+        ) && grep -qF 'p.jsonl:4: ' "$SCRATCH/errors"
 }
 
 # The official report gives a file without labels 0.0.
