@@ -1,8 +1,8 @@
 /* Results on disk: a sweep that is killed at any moment, or whose files end anywhere, goes on
  * without losing, repeating or halving a row; foreign files are refused and left alone. */
 #include "harness/error.h"
-#include "harness/sweep/csv.h"
-#include "harness/sweep/records.h"
+#include "harness/records/csv.h"
+#include "harness/records/records.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>

@@ -2,8 +2,8 @@
  * being whole PNG and SVG files. */
 #include "harness/command/command.h"
 #include "harness/error.h"
-#include "harness/sweep/csv.h"
-#include "harness/sweep/records.h"
+#include "harness/records/csv.h"
+#include "harness/records/records.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>

@@ -2,8 +2,8 @@
 #include <stdio.h>
 
 #include "harness/command/command.h"
-#include "harness/sweep/identity.h"
-#include "harness/sweep/peaks.h"
+#include "harness/machine/identity.h"
+#include "harness/machine/peaks.h"
 
 static const char usage[] =
     "usage: apbench info [flags]\n\n"

@@ -7,7 +7,7 @@
 #include "harness/comm/link.h"
 #include "harness/error.h"
 #include "harness/sweep/preset.h"
-#include "harness/sweep/records.h"
+#include "harness/records/records.h"
 #include "methods/method.h"
 
 static void list_methods(void)

@@ -6,7 +6,7 @@
 #include "build_commit.h"
 #include "harness/command/command.h"
 #include "harness/error.h"
-#include "harness/sweep/peaks.h"
+#include "harness/machine/peaks.h"
 #include "harness/sweep/preset.h"
 #include "harness/sweep/progress.h"
 #include "harness/sweep/speed.h"

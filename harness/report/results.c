@@ -4,7 +4,7 @@
 #include "harness/error.h"
 #include "harness/program_files.h"
 #include "harness/sweep/preset.h"
-#include "harness/sweep/records.h"
+#include "harness/records/records.h"
 #include "methods/method.h"
 
 #include <math.h>

@@ -6,7 +6,7 @@
  * (device, threads, ...), which is then part of its label. The latest row of a cell counts. */
 #ifndef HARNESS_REPORT_RESULTS_H
 #define HARNESS_REPORT_RESULTS_H
-#include "harness/sweep/csv.h"
+#include "harness/records/csv.h"
 
 #include <stdint.h>
 

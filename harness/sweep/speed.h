@@ -5,8 +5,8 @@
 #include "harness/comm.h"
 #include "harness/comm/link.h"
 #include "harness/sweep/cells.h"
-#include "harness/sweep/identity.h"
-#include "harness/sweep/records.h"
+#include "harness/machine/identity.h"
+#include "harness/records/records.h"
 
 typedef struct {
     device *dev;

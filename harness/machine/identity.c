@@ -1,5 +1,5 @@
 /* Reads what machine this is. See identity.h. */
-#include "harness/sweep/identity.h"
+#include "harness/machine/identity.h"
 
 #include <dnnl_version.h>
 #include <gnu/libc-version.h>

@@ -1,9 +1,9 @@
 /* The file of results and the one beside it. See records.h for what holds at every moment, and why
  * a sweep may be killed at any. */
-#include "harness/sweep/records.h"
+#include "harness/records/records.h"
 
 #include "harness/error.h"
-#include "harness/sweep/csv.h"
+#include "harness/records/csv.h"
 
 #include <errno.h>
 #include <fcntl.h>

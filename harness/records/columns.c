@@ -1,6 +1,6 @@
 /* The columns of both kinds of results: names, units and what each means. The files' headers, the
  * key of a cell and the dictionary that users read all come from here. See records.h. */
-#include "harness/sweep/records.h"
+#include "harness/records/records.h"
 
 static const record_column speed_columns[SPEED_COLUMNS] = {
     [SPEED_ROW] = {"row", false, "", "number of the row in this file; repetitions name it"},

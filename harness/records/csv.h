@@ -1,8 +1,8 @@
 /* Comma-separated values as RFC 4180 has them, read whole. The results of sweeps, the paper's
  * figures and the single repetitions are such files; whoever reads one asks for columns by name, so
  * that a file with more columns, or fewer, still reads. */
-#ifndef HARNESS_SWEEP_CSV_H
-#define HARNESS_SWEEP_CSV_H
+#ifndef HARNESS_CSV_H
+#define HARNESS_CSV_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>

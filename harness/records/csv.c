@@ -1,5 +1,5 @@
 /* Reading CSV: one pass over the text, which is cut into fields where it lies. See csv.h. */
-#include "harness/sweep/csv.h"
+#include "harness/records/csv.h"
 
 #include "harness/error.h"
 

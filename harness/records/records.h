@@ -6,8 +6,8 @@
  *   - opening cuts off what was not committed: a torn last line, and details of no row;
  *   - a cell whose key (all inputs, defaults resolved) has a row that did not fail is done.
  * The columns, and what each means, are one table: record_columns(). */
-#ifndef HARNESS_SWEEP_RECORDS_H
-#define HARNESS_SWEEP_RECORDS_H
+#ifndef HARNESS_RECORDS_H
+#define HARNESS_RECORDS_H
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>

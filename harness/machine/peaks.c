@@ -1,5 +1,5 @@
 /* Measures the peaks of a device. See peaks.h. */
-#include "harness/sweep/peaks.h"
+#include "harness/machine/peaks.h"
 
 #include <math.h>
 #include <stdlib.h>
