@@ -4,8 +4,8 @@
 
 #include "harness/command/command.h"
 #include "harness/error.h"
-#include "harness/model/prompt.h"
-#include "harness/model/run.h"
+#include "harness/run/prompt.h"
+#include "harness/run/run.h"
 #include "harness/sweep/compare.h"
 
 static const char usage[] =

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "harness/error.h"
-#include "harness/model/prompt.h"
-#include "harness/model/run.h"
+#include "harness/run/prompt.h"
+#include "harness/run/run.h"
 #include "harness/sweep/cells.h"
 #include "harness/sweep/compare.h"
 #include "harness/sweep/progress.h"

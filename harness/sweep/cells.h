@@ -2,8 +2,8 @@
  * before anything runs. What a method cannot run, or what does not fit, is known here. */
 #ifndef HARNESS_CELLS_H
 #define HARNESS_CELLS_H
-#include "harness/model/prompt.h"
-#include "harness/model/run.h"
+#include "harness/run/prompt.h"
+#include "harness/run/run.h"
 #include "harness/options.h"
 
 typedef enum { CELL_RUNS, CELL_UNSUPPORTED, CELL_OOM, CELL_TOO_BIG } cell_verdict;

@@ -1,6 +1,6 @@
 /* One cell from prompt to generated ids: what a host does, under any device, links and method. See
  * run.h. */
-#include "harness/model/run.h"
+#include "harness/run/run.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "harness/error.h"
-#include "harness/model/layer.h"
+#include "harness/run/layer.h"
 #include "methods/query.h"
 
 /* What all hosts of this process share. */

@@ -1,5 +1,5 @@
 /* Pieces of a transformer layer over a device. See layer.h. */
-#include "harness/model/layer.h"
+#include "harness/run/layer.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Prompts of all commands: benchmark samples, a user's text, random ids. See prompt.h. */
-#include "harness/model/prompt.h"
+#include "harness/run/prompt.h"
 
 #include <stdlib.h>
 #include <string.h>
