@@ -13,8 +13,8 @@ CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE $(if $(MPI_LIBS),-DWITH_MPI) -MMD -MP
 LDLIBS := -fopenmp $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -ldnnl -ljansson -lonig \
           -licuuc -licui18n $(MPI_LIBS) -lpthread -lm
 
-SOURCES := $(wildcard harness/*.c harness/*/*.c methods/*.c kernels/*.c kernels/*/*.c datasets/*.c datasets/*/*.c)
-SOURCES := $(if $(MPI_LIBS),$(SOURCES),$(filter-out harness/comm/mpi.c,$(SOURCES)))
+SOURCES := $(wildcard harness/*.c harness/*/*.c harness/*/*/*.c methods/*.c kernels/*.c kernels/*/*.c datasets/*.c datasets/*/*.c)
+SOURCES := $(if $(MPI_LIBS),$(SOURCES),$(filter-out harness/comm/mpi/%,$(SOURCES)))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(filter-out $(BUILD)/harness/main.o,$(OBJECTS))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -46,7 +46,7 @@ $(OBJECTS): | $(BUILD)/build_commit.h
 force:
 
 # Per-file flags: CFLAGS_<file name without .c>.
-CFLAGS_mpi := $(MPI_CFLAGS)
+$(BUILD)/harness/comm/mpi/%.o: CPPFLAGS += $(MPI_CFLAGS)
 
 tests: $(TESTS) $(MPI_PROGRAMS)
 

@@ -29,7 +29,8 @@ struct comm_driver {
     const char *name, *title;
     bool projected; /* times are computed from a link model, not measured */
 
-    /* Joins the launch (MPI_Init for mpi); ranks = how many hosts there can be (INT_MAX for sim). */
+    /* Joins the launch (MPI_Init for mpi); ranks = how many hosts there can be (INT_MAX for
+     * sim). */
     int (*open)(const comm_driver *, int *ranks, bool *leader);
     void (*close)(const comm_driver *);
     /* Ends all processes of the launch now, since this one failed. Does not return in mpi. */
@@ -39,8 +40,9 @@ struct comm_driver {
 
     /* Executes body on hosts 0..hosts-1 with timelines[rank] (an array of `hosts`); processes
      * outside the group wait. Fails, with the first failing host's sentence led by "host R: ",
-     * when any body fails. In sim the others then get -1 from the call in which they are parked, so
-     * that they free what they hold; in mpi the launch is ended with abort() if they cannot finish. */
+     * when any body fails. In sim the others then get -1 from the call in which they are parked,
+     * so that they free what they hold; in mpi the launch is ended with abort() if they cannot
+     * finish. */
     int (*run)(const comm_driver *, int hosts, device *, timeline *timelines,
                int (*body)(comm *, void *argument), void *argument);
 

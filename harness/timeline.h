@@ -28,7 +28,7 @@ typedef enum {
     ENTRY_PHASE,     /* what = phase_mark */
     ENTRY_POST,      /* a transfer was started: what = transfer_kind, handle = its number */
     ENTRY_WAIT,      /* waits for transfer `handle`; what = transfer_kind */
-    ENTRY_REPLICATED, /* the host is charged the time between from_mark and until_mark of host `from` */
+    ENTRY_REPLICATED, /* the host is charged from_mark to until_mark of host `from` */
     ENTRY_PAUSE      /* nobody's time: agreements and copies that the machine would not do */
 } entry_kind;
 
@@ -41,18 +41,19 @@ typedef enum {
 } transfer_kind;
 
 /* How readers tell exposed communication. In a projected run (sim) nothing between `before` and
- * `after` is charged: the host was parked, or data were copied that a link would have moved; a wait
- * costs what the link model says. In a measured run (mpi) the time between `before` and `after` of a
- * POST or WAIT is the exposed communication itself; only PAUSE entries are taken out.
+ * `after` is charged: the host was parked, or data were copied that a link would have moved; a
+ * wait costs what the link model says. In a measured run (mpi) the time between `before` and
+ * `after` of a POST or WAIT is the exposed communication itself; only PAUSE entries are taken
+ * out.
  *
  * Handles count up by one with every POST of a host, so they are unique within a timeline. */
 typedef struct {
     entry_kind kind;
     int what;
     int handle;
-    int to, from;  /* send_recv: peers (-1: none); broadcast: to = root; replicated: from = who ran */
+    int to, from; /* send_recv: peers (-1: none); broadcast: to = root; replicated: from = who ran */
     int source_begin, source_end; /* replicated: the entries that host `from` made meanwhile */
-    int64_t bytes; /* all_gather: a host's share; all_to_all: unused (see peer_bytes); else payload */
+    int64_t bytes; /* all_gather: a host's share; all_to_all: see peer_bytes; else payload */
     int64_t *peer_bytes;        /* all_to_all: bytes sent to each peer, owned by the timeline */
     device_mark before, after; /* the host's own time stands still between these two */
     device_mark from_mark, until_mark; /* ENTRY_REPLICATED */

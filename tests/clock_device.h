@@ -1,5 +1,5 @@
-/* A device for tests of links and clocks: ordinary memory, and a clock that only moves when told to,
- * so that times can be worked out by hand. */
+/* A device for tests of links and clocks: ordinary memory, and a clock that only moves when told
+ * to, so that times can be worked out by hand. */
 #ifndef TESTS_CLOCK_DEVICE_H
 #define TESTS_CLOCK_DEVICE_H
 #include "kernels/device.h"

@@ -79,7 +79,8 @@ static int case_all_gather(comm *c, void *unused)
         if (result == 0)
             result = check_gathered(c, recv, call, bytes);
         if (result == 0 && c->bytes_sent - sent != (int64_t)bytes * (c->size - 1))
-            result = fail("all_gather counts %lld bytes as sent", (long long)(c->bytes_sent - sent));
+            result = fail("all_gather counts %lld bytes as sent",
+                          (long long)(c->bytes_sent - sent));
         if (!in_place)
             drop(c, send);
         drop(c, recv);
@@ -116,8 +117,8 @@ static int case_ring(comm *c, void *unused)
     return result;
 }
 
-/* A line from host 0 to the last: the ends have one neighbour; messages of growing size, whose waits
- * come last first, so that the k-th send has to match the k-th receive. */
+/* A line from host 0 to the last: the ends have one neighbour; messages of growing size, whose
+ * waits come last first, so that the k-th send has to match the k-th receive. */
 static int case_line(comm *c, void *unused)
 {
     (void)unused;

@@ -154,8 +154,8 @@ static int try_clock(void)
     host_times times = {0};
     if (run_hosts(2, late_host, &times) < 0)
         return -1;
-    /* Host 0 waits for the 0.3 s that host 1 sleeps; others are not in the group. Only lower bounds:
-     * the machine may be busy. */
+    /* Host 0 waits for the 0.3 s that host 1 sleeps; others are not in the group. Only lower
+     * bounds: the machine may be busy. */
     double comm_seconds = times.parts[PHASE_PREFILL][PART_COMM];
     if (leader && (comm_seconds < 0.25 || comm_seconds > times.prefill_end + 1e-9))
         return fail("host 0 waited %g of %g s", comm_seconds, times.prefill_end);

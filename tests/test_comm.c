@@ -244,7 +244,8 @@ static int too_late(comm *c, void *unused)
 Test(comm, a_failing_host_ends_the_run)
 {
     expect_failure(4, one_fails, "host 2: the moon is full");
-    expect_failure(2, forgets_to_wait, "host 0: returned without waiting for its barrier (handle 0)");
+    expect_failure(2, forgets_to_wait,
+                   "host 0: returned without waiting for its barrier (handle 0)");
     expect_failure(1, waits_twice, "host 0: wait: there is no transfer with handle 0 to wait for");
     cr_assert_eq(run_hosts(2, too_late, NULL), -1);
     cr_assert(strstr(fail_text(), "host 0: timeout: still in barrier after "), "%s", fail_text());
@@ -254,32 +255,36 @@ Test(comm, a_failing_host_ends_the_run)
 
 Test(comm, calls_that_do_not_match)
 {
-    expect_failure(3, kinds_differ, "host 0: its collective call 1 is all_gather, but that of host 2 "
-                                    "is broadcast");
-    expect_failure(2, sizes_differ, "host 1: all_gather (collective call 0) of 9 bytes, but host 0 "
-                                    "has 8 bytes there");
-    expect_failure(2, roots_differ, "host 1: broadcast (collective call 0) from host 1, but host 0 "
-                                    "has it from host 0");
-    expect_failure(2, parts_differ, "host 1: all_to_all: it receives 3 bytes from host 0, which "
-                                    "sends 4");
-    expect_failure(2, messages_differ, "host 1: send_recv: host 0 sends 20 bytes to host 1, which "
-                                       "receives 30");
-    expect_failure(2, no_such_peer, "host 1: send_recv: the receiver is host 2, but the hosts are 0 "
-                                    "to 1");
-    expect_failure(2, no_such_root, "host 0: broadcast: the root is host -1, but the hosts are 0 to "
-                                    "1");
-    expect_failure(2, results_differ, "host 1: replicated: call 0 has a result of 4 bytes, but host "
-                                      "0 made 8 there");
-    expect_failure(2, work_calls_comm, "host 0: barrier was called from replicated work, which may "
-                                       "not use the links");
+    expect_failure(3, kinds_differ,
+                   "host 0: its collective call 1 is all_gather, but that of host 2 is broadcast");
+    expect_failure(2, sizes_differ,
+                   "host 1: all_gather (collective call 0) of 9 bytes, but host 0 has 8 bytes "
+                   "there");
+    expect_failure(2, roots_differ,
+                   "host 1: broadcast (collective call 0) from host 1, but host 0 has it from "
+                   "host 0");
+    expect_failure(2, parts_differ,
+                   "host 1: all_to_all: it receives 3 bytes from host 0, which sends 4");
+    expect_failure(2, messages_differ,
+                   "host 1: send_recv: host 0 sends 20 bytes to host 1, which receives 30");
+    expect_failure(2, no_such_peer,
+                   "host 1: send_recv: the receiver is host 2, but the hosts are 0 to 1");
+    expect_failure(2, no_such_root,
+                   "host 0: broadcast: the root is host -1, but the hosts are 0 to 1");
+    expect_failure(2, results_differ,
+                   "host 1: replicated: call 0 has a result of 4 bytes, but host 0 made 8 there");
+    expect_failure(2, work_calls_comm,
+                   "host 0: barrier was called from replicated work, which may not use the links");
 }
 
 Test(comm, deadlocks_are_found)
 {
-    expect_failure(2, nobody_receives, "host 0: barrier (collective call 0) waits for ever: host 1 "
-                                       "waits for something else");
-    expect_failure(3, one_leaves_early, "host 0: barrier (collective call 0) waits for ever: host 1 "
-                                        "has returned without it");
+    expect_failure(2, nobody_receives,
+                   "host 0: barrier (collective call 0) waits for ever: host 1 waits for "
+                   "something else");
+    expect_failure(3, one_leaves_early,
+                   "host 0: barrier (collective call 0) waits for ever: host 1 has returned "
+                   "without it");
 }
 
 static int send_into_the_void(comm *c, void *unused)

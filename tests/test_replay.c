@@ -1,7 +1,7 @@
-/* The virtual clock against times worked out by hand. Virtual hosts run on a device whose clock only
- * moves where a body computes (and in copies, which must not count), then their timelines are
- * replayed. The plain link has latency 1 s and 10 bytes a second, so 100 bytes take 11 s. Times are
- * sums of a few doubles: compared within 1e-9. */
+/* The virtual clock against times worked out by hand. Virtual hosts run on a device whose clock
+ * only moves where a body computes (and in copies, which must not count), then their timelines
+ * are replayed. The plain link has latency 1 s and 10 bytes a second, so 100 bytes take 11 s.
+ * Times are sums of a few doubles: compared within 1e-9. */
 #include "harness/comm.h"
 #include "harness/comm/replay.h"
 #include "harness/error.h"
@@ -279,9 +279,9 @@ Test(replay, all_gather_is_a_ring)
     expect_ends(2, &plain, gather_once, ENDS(11, 11));
     expect_ends(5, &plain, gather_once, ENDS(44, 44, 44, 44, 44)); /* (H-1) (lat + bytes/bw) */
     expect_ends(5, &plain, gather_nothing, ENDS(0, 0, 0, 0, 0));
-    /* H = 3, host 2 comes at 50. Before, 0 -> 1 was over at 11. At 50, 1 -> 2 sends block 1, then
-     * block 0 right behind it (arrived 61, 71); 2 -> 0 sends block 2 (61), then block 1 when that has
-     * come (61 -> 72); 0 -> 1 sends block 2 (61 -> 72). */
+    /* H = 3, host 2 comes at 50. Before, 0 -> 1 was over at 11. At 50, 1 -> 2 sends block 1,
+     * then block 0 right behind it (arrived 61, 71); 2 -> 0 sends block 2 (61), then block 1
+     * when that has come (61 -> 72); 0 -> 1 sends block 2 (61 -> 72). */
     expect_ends(3, &plain, gather_with_a_late_host, ENDS(72, 72, 72));
 }
 
@@ -320,8 +320,8 @@ Test(replay, all_to_all_is_pairwise)
     expect_ends(1, &plain, exchange_once, ENDS(0));
     expect_ends(2, &plain, exchange_once, ENDS(11, 11));
     expect_ends(5, &plain, exchange_once, ENDS(41, 41, 41, 41, 41)); /* (H-1) bytes/bw + lat */
-    /* Round 1: 0 -> 1 and 2 -> 0 hold ports until 10, 1 -> 2 is empty. Round 2: 0 -> 2 (200) from 10
-     * to 30, 1 -> 0 from 10 to 20, 2 -> 1 is empty. */
+    /* Round 1: 0 -> 1 and 2 -> 0 hold ports until 10, 1 -> 2 is empty. Round 2: 0 -> 2 (200)
+     * from 10 to 30, 1 -> 0 from 10 to 20, 2 -> 1 is empty. */
     expect_ends(3, &plain, exchange_uneven, ENDS(31, 21, 31));
 }
 
@@ -334,8 +334,8 @@ static void broadcast_once(comm *c)
 
 Test(replay, broadcast_is_a_binomial_tree)
 {
-    /* From host 0 of 8: 0 -> 1 arrives at 11, 0 -> 2 at 21, 0 -> 4 at 31; 1 -> 3 at 22, 1 -> 5 at 32;
-     * 2 -> 6 at 32; 3 -> 7 at 33. A host is over when what it passes on has arrived. */
+    /* From host 0 of 8: 0 -> 1 arrives at 11, 0 -> 2 at 21, 0 -> 4 at 31; 1 -> 3 at 22, 1 -> 5
+     * at 32; 2 -> 6 at 32; 3 -> 7 at 33. A host is over when what it passes on has arrived. */
     broadcast_root = 0;
     expect_ends(8, &plain, broadcast_once, ENDS(31, 32, 32, 33, 31, 32, 32, 33));
     broadcast_root = 3;
@@ -372,9 +372,9 @@ Test(replay, nodes_with_a_slower_link_between)
     link_model nodes = {.latency = 1, .bandwidth = 10, .hosts_per_node = 2, .node_latency = 3,
                         .node_bandwidth = 4};
     expect_ends(4, &nodes, two_pairs, ENDS(39, 39, 39, 39)); /* 11 + 3 + 100/4 */
-    /* A ring over two nodes: 1 -> 2 and 3 -> 0 are slow. The three blocks of 1 -> 2 leave at 0, 25 and
-     * 50 (they came at 0, 11 and 39) and the last is there at 75 + 3. 2 -> 3 passes the one of 53 on
-     * by 64. */
+    /* A ring over two nodes: 1 -> 2 and 3 -> 0 are slow. The three blocks of 1 -> 2 leave at 0,
+     * 25 and 50 (they came at 0, 11 and 39) and the last is there at 75 + 3. 2 -> 3 passes the
+     * one of 53 on by 64. */
     expect_ends(4, &nodes, gather_once, ENDS(78, 78, 78, 78));
 }
 
@@ -491,7 +491,8 @@ Test(replay, a_measured_timeline)
 
 Test(replay, the_slowest_host_counts)
 {
-    host_times times[2] = {{.prefill_end = 5, .decode_end = 9}, {.prefill_end = 4, .decode_end = 10}};
+    host_times times[2] = {{.prefill_end = 5, .decode_end = 9},
+                           {.prefill_end = 4, .decode_end = 10}};
     times[0].parts[PHASE_PREFILL][PART_FFN] = 5;
     times[1].parts[PHASE_PREFILL][PART_FFN] = 4;
     times[0].parts[PHASE_DECODE][PART_FFN] = 4;
@@ -592,7 +593,8 @@ Test(replay, timelines_that_do_not_fit)
             p.timelines[2].entries[i].what == TRANSFER_ALL_GATHER)
             p.timelines[2].entries[i].bytes = 99;
     cr_assert_eq(replay(p.timelines, 3, &plain, p.times), -1);
-    cr_expect_str_eq(fail_text(), "replay: collective call 0 of host 2 is not that of the other hosts");
+    cr_expect_str_eq(fail_text(),
+                     "replay: collective call 0 of host 2 is not that of the other hosts");
     release(&p);
 
     record_hosts(&p, 2, late_receiver);
@@ -601,7 +603,8 @@ Test(replay, timelines_that_do_not_fit)
         if (entries[i].kind == ENTRY_POST && entries[i].what == TRANSFER_SEND_RECV)
             entries[i].from = -1; /* host 1 no longer receives */
     cr_assert_eq(replay(p.timelines, 2, &plain, p.times), -1);
-    cr_expect(strstr(fail_text(), "replay: the timelines do not match: host 0 waits for transfer 1"),
+    cr_expect(strstr(fail_text(),
+                     "replay: the timelines do not match: host 0 waits for transfer 1"),
               "%s", fail_text());
     release(&p);
 

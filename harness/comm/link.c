@@ -22,9 +22,9 @@
 
 const link_model link_table[] = {
     {"a800-paper", "8x A800 as the APB paper's timings imply", NVLINK_STEP, 98.5e9, 0, 0, 0,
-     "fitted: APB's all-gather of 8 MiB shares among 8 hosts takes the 0.62 ms of table 16 (95 GB/s "
-     "all in); the same table's Ulysses implies 75 GB/s, so Ulysses comes out 0.9 of 3.9 ms too "
-     "fast. Nominal: NVLink capped at 400 GB/s, 200 each way"},
+     "fitted: APB's all-gather of 8 MiB shares among 8 hosts takes the 0.62 ms of table 16 "
+     "(95 GB/s all in); the same table's Ulysses implies 75 GB/s, so Ulysses comes out 0.9 of "
+     "3.9 ms too fast. Nominal: NVLink capped at 400 GB/s, 200 each way"},
     {"nvlink3", "NVLink 3 through NVSwitch (A100)", NVLINK_STEP, 240e9, 0, 0, 0,
      "NCCL's planning figure, 12 links of 20 GB/s; nominal 300 GB/s each way; 8x A100 machines "
      "report 200-235 (NVIDIA/nccl-tests issue 149)"},
@@ -39,11 +39,11 @@ const link_model link_table[] = {
     {"ib-ndr", "InfiniBand NDR, one 400 Gbit/s card a host", NETWORK_STEP, 48e9, 0, 0, 0,
      "NCCL's planning figure; nominal 50 GB/s each way"},
     {"eth100", "100 Gbit/s Ethernet, TCP", 30e-6, 11e9, 0, 0, 0,
-     "nominal 12.5 GB/s less framing and TCP; the latency is our guess for kernel TCP within a rack, "
-     "not a measurement"},
+     "nominal 12.5 GB/s less framing and TCP; the latency is our guess for kernel TCP within a "
+     "rack, not a measurement"},
     {"eth25", "25 Gbit/s Ethernet, TCP", 30e-6, 2.8e9, 0, 0, 0,
-     "nominal 3.125 GB/s less framing and TCP; the latency is our guess for kernel TCP within a rack, "
-     "not a measurement"},
+     "nominal 3.125 GB/s less framing and TCP; the latency is our guess for kernel TCP within a "
+     "rack, not a measurement"},
     {"nvlink4-ib-ndr", "nodes of 8 on NVLink 4, one NDR card a host between them", NVLINK_STEP,
      370e9, 8, NETWORK_STEP, 48e9, "nvlink4 inside a node and ib-ndr between nodes"},
 };

@@ -1,12 +1,12 @@
-/* Link models: what the links between hosts cost, for the virtual clock of `sim` (replay.h). A model
- * is a handful of numbers, from the preset table or written out as text. */
+/* Link models: what the links between hosts cost, for the virtual clock of `sim` (replay.h). A
+ * model is a handful of numbers, from the preset table or written out as text. */
 #ifndef HARNESS_COMM_LINK_H
 #define HARNESS_COMM_LINK_H
 
 /* Every host has one port out and one in. A message of m bytes holds both for m / bandwidth and is
  * there `latency` after that. Hosts may be grouped into nodes (host / hosts_per_node): messages
- * between nodes go through the same two ports at node_bandwidth and node_latency. Bandwidths are per
- * host and direction, so a network card that a node's hosts share is to be divided by them. */
+ * between nodes go through the same two ports at node_bandwidth and node_latency. Bandwidths are
+ * per host and direction, so a network card that a node's hosts share is to be divided by them. */
 typedef struct {
     const char *name, *title;
     double latency;        /* seconds a message */

@@ -1,7 +1,7 @@
-/* Coroutines over ucontext. The stack is mapped, not allocated, so that untouched pages cost nothing
- * and running off its end hits the guard page. AddressSanitizer is told about every switch: it
- * otherwise takes a jump to another stack for corruption. */
-#include "harness/comm/coroutine.h"
+/* Coroutines over ucontext. The stack is mapped, not allocated, so that untouched pages cost
+ * nothing and running off its end hits the guard page. AddressSanitizer is told about every
+ * switch: it otherwise takes a jump to another stack for corruption. */
+#include "harness/comm/sim/coroutine.h"
 
 #include "harness/error.h"
 

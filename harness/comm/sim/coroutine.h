@@ -1,8 +1,8 @@
 /* Coroutines: bodies that share one OS thread, each on its own stack, and hand the turn over only
  * where they say so. Virtual hosts are coroutines and not threads, because then there is one OpenMP
  * pool, one deterministic order and no wake-up cost, and a thousand hosts are cheap. */
-#ifndef HARNESS_COMM_COROUTINE_H
-#define HARNESS_COMM_COROUTINE_H
+#ifndef HARNESS_COMM_SIM_COROUTINE_H
+#define HARNESS_COMM_SIM_COROUTINE_H
 #include <stdbool.h>
 
 typedef struct coroutine coroutine;

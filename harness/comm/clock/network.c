@@ -1,5 +1,5 @@
 /* Ports, queues and the heap of events. See network.h. */
-#include "harness/comm/network.h"
+#include "harness/comm/clock/network.h"
 
 #include "harness/error.h"
 

@@ -1,8 +1,8 @@
-/* Messages on ports: the part of the virtual clock that knows time and bandwidth but not what the
- * messages are for. A discrete-event simulation: whoever runs it launches messages and schedules its
- * own alarms, and takes what happens in order of time. The rules are in replay.h. */
-#ifndef HARNESS_COMM_NETWORK_H
-#define HARNESS_COMM_NETWORK_H
+/* Messages on ports: the part of the virtual clock that knows time and bandwidth but not what
+ * the messages are for. A discrete-event simulation: whoever runs it launches messages and
+ * schedules its own alarms, and takes what happens in order of time. The rules are in replay.h. */
+#ifndef HARNESS_COMM_CLOCK_NETWORK_H
+#define HARNESS_COMM_CLOCK_NETWORK_H
 #include "harness/comm/link.h"
 
 #include <stdbool.h>
