@@ -51,7 +51,7 @@ typedef struct {
     entry_kind kind;
     int what;
     int handle;
-    int to, from; /* send_recv: peers (-1: none); broadcast: to = root; replicated: from = who ran */
+    int to, from; /* send_recv: peers or -1; broadcast: to = root; replicated: from = who ran */
     int source_begin, source_end; /* replicated: the entries that host `from` made meanwhile */
     int64_t bytes; /* all_gather: a host's share; all_to_all: see peer_bytes; else payload */
     int64_t *peer_bytes;        /* all_to_all: bytes sent to each peer, owned by the timeline */
