@@ -1,7 +1,8 @@
 /* Chat templates of the model families, as data. Each is what the family's published chat template
  * makes of one user message without a system message of its own. Facts of the models' formats, from
  * the chat_template of SmolLM2-135M-Instruct, Llama-3-8B-Instruct and Qwen2.5-14B-Instruct; Yi's
- * base models have none. */
+ * base models have none. Llama-3's head brings its own begin-of-text, so text in a template is encoded
+ * without add_special. */
 #include "datasets/tokenizer/tokenizer.h"
 
 static const char *const smollm2_stop[] = {"<|im_end|>", "<|endoftext|>", NULL};
@@ -18,10 +19,9 @@ static const chat_template smollm2 = {
     .stop = smollm2_stop,
 };
 
-/* Begin-of-text is the post-processor's business (add_special), so that it never stands there twice. */
 static const chat_template llama3 = {
     .family = "llama-3",
-    .head = "<|start_header_id|>user<|end_header_id|>\n\n",
+    .head = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
     .tail = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
     .end_of_turn = "<|eot_id|>",
     .stop = llama3_stop,

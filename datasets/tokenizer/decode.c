@@ -186,6 +186,17 @@ static int decode_one(const decode_step *step, OnigRegion *region, const piece_l
     return 0;
 }
 
+/* What stands for an id before the decoder's steps: its text in the vocabulary, or, for an added
+ * token that is matched in normalised text, its normalised form (as tokenizers 0.23 has it). */
+static const char *shown_text(const tokenizer *t, const added_token *added, int32_t id, size_t *bytes)
+{
+    if (added && added->normal) {
+        *bytes = added->normal_bytes;
+        return added->normal;
+    }
+    return vocabulary_text(added ? &t->added.words : &t->model.words, id, bytes);
+}
+
 char *tokenizer_decode(const tokenizer *t, const int32_t *ids, size_t count, bool skip_special,
                        size_t *bytes)
 {
@@ -193,8 +204,7 @@ char *tokenizer_decode(const tokenizer *t, const int32_t *ids, size_t count, boo
     for (size_t i = 0; i < count; i++) {
         const added_token *added = added_by_id(&t->added, ids[i]);
         size_t length = 0;
-        const char *text = added ? vocabulary_text(&t->added.words, ids[i], &length)
-                                 : vocabulary_text(&t->model.words, ids[i], &length);
+        const char *text = shown_text(t, added, ids[i], &length);
         if (!text || (skip_special && added && added->special))
             continue;
         if (!t->has_decoder && in.count)

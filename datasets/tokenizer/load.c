@@ -499,14 +499,19 @@ static int load_added_token(tokenizer *t, const json_t *source)
 static int index_added_token(tokenizer *t, int index, OnigRegion *region, text_buffer scratch[2])
 {
     added_tokens *added = &t->added;
-    const added_token *token = &added->token[index];
-    size_t bytes = 0;
-    const char *text = vocabulary_text(&added->words, token->id, &bytes);
+    added_token *token = &added->token[index];
+    size_t own_bytes = 0;
+    const char *own = vocabulary_text(&added->words, token->id, &own_bytes), *text = own;
+    size_t bytes = own_bytes;
     added->by_id[token->id] = index;
     if (token->normalized && normalize(&t->normal, region, scratch, &text, &bytes))
         return -1;
     if (!bytes)
         return fail("token %d is empty once normalised", token->id);
+    if (bytes != own_bytes || memcmp(text, own, bytes)) {
+        token->normal = copy_bytes(text, bytes);
+        token->normal_bytes = bytes;
+    }
     added_trie_insert(token->normalized ? &added->normalized : &added->raw, text, bytes, index);
     return 0;
 }

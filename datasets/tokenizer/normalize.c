@@ -6,9 +6,32 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unicode/unorm2.h>
+#include <unicode/uset.h>
 #include <unicode/ustring.h>
 
 enum { NFC_CHUNK = 1 << 15 }; /* bytes after which a long run is cut at the next boundary */
+
+/* NFC over the characters of Unicode 9, the version that Hugging Face's normaliser (the crate
+ * unicode-normalization-alignments) has stayed at; newer ones are left as they are, marks too. */
+static const UNormalizer2 *composer;
+
+static void open_composer(void)
+{
+    UErrorCode status = U_ZERO_ERROR;
+    const UNormalizer2 *all = unorm2_getNFCInstance(&status);
+    USet *known = uset_openPattern(u"[:age=9.0:]", -1, &status);
+    if (U_SUCCESS(status)) {
+        uset_freeze(known);
+        composer = unorm2_openFiltered(all, known, &status);
+    }
+}
+
+static int need_composer(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, open_composer);
+    return composer ? 0 : fail("ICU has no NFC normaliser: its data are missing");
+}
 
 /* Characters below U+0300 never change and never join with what stands before them. */
 static size_t nfc_plain_end(const char *text, size_t bytes, size_t at)
@@ -18,7 +41,7 @@ static size_t nfc_plain_end(const char *text, size_t bytes, size_t at)
     return at;
 }
 
-static int nfc_append(const UNormalizer2 *nfc, const char *text, size_t bytes, text_buffer *out)
+static int nfc_append(const char *text, size_t bytes, text_buffer *out)
 {
     if (bytes > INT32_MAX / 4)
         return fail("a run of %zu bytes without a boundary is too long to normalise", bytes);
@@ -27,14 +50,14 @@ static int nfc_append(const UNormalizer2 *nfc, const char *text, size_t bytes, t
     UChar *wide = alloc_or_die(bytes + 1, sizeof *wide);
     UChar *result = NULL;
     u_strFromUTF8(wide, (int32_t)bytes + 1, &units, text, (int32_t)bytes, &status);
-    if (U_SUCCESS(status) && unorm2_quickCheck(nfc, wide, units, &status) == UNORM_YES) {
+    if (U_SUCCESS(status) && unorm2_quickCheck(composer, wide, units, &status) == UNORM_YES) {
         text_buffer_append(out, text, bytes);
         free(wide);
         return 0;
     }
     int32_t room = 3 * units + 16; /* NFC is at most 3 times as long (Unicode Standard Annex 15) */
     result = alloc_or_die((size_t)room, sizeof *result);
-    composed = unorm2_normalize(nfc, wide, units, result, room, &status);
+    composed = unorm2_normalize(composer, wide, units, result, room, &status);
     text_buffer_reserve(out, 3 * (size_t)room);
     if (U_SUCCESS(status))
         u_strToUTF8(out->bytes + out->count, 3 * room, &written, result, composed, &status);
@@ -52,10 +75,8 @@ static int nfc(text_buffer *out, const char **text, size_t *bytes)
     size_t end = *bytes, at = nfc_plain_end(from, end, 0), done = 0;
     if (at == end)
         return 0;
-    UErrorCode status = U_ZERO_ERROR;
-    const UNormalizer2 *composer = unorm2_getNFCInstance(&status);
-    if (U_FAILURE(status))
-        return fail("ICU has no NFC: %s", u_errorName(status));
+    if (need_composer())
+        return -1;
     out->count = 0;
     while (at < end) {
         /* The run: the character before (an accent may join it) up to the next plain character. */
@@ -68,7 +89,7 @@ static int nfc(text_buffer *out, const char **text, size_t *bytes)
                 break;
             at = next;
         }
-        if (nfc_append(composer, from + begin, at - begin, out))
+        if (nfc_append(from + begin, at - begin, out))
             return -1;
         done = at;
         at = nfc_plain_end(from, end, at);

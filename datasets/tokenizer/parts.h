@@ -69,6 +69,8 @@ void vocabulary_free(vocabulary *);
 typedef struct {
     int32_t id;
     bool special, single_word, lstrip, rstrip, normalized;
+    char *normal; /* its text once normalised, where that differs; else NULL */
+    size_t normal_bytes;
 } added_token;
 
 /* A trie over bytes: node 0 is the root; edges live in one hash table. */

@@ -5,11 +5,16 @@
 #include "harness/error.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-enum { KEPT_BYTES = 1 << 20 }; /* buffers larger than this are not kept from call to call */
+enum {
+    KEPT_BYTES = 1 << 20,   /* buffers larger than this are not kept from call to call */
+    LARGEST_FILE = 1 << 30, /* real ones have up to 30 MB */
+};
 
 void token_list_push(token_list *list, int32_t id)
 {
@@ -26,32 +31,72 @@ void token_list_free(token_list *list)
     *list = (token_list){0};
 }
 
+/* A whole file (jansson reads one byte by byte, which takes a third longer). */
+static char *read_file(const char *path, size_t *bytes)
+{
+    struct stat status;
+    int descriptor = open(path, O_RDONLY);
+    if (descriptor < 0 || fstat(descriptor, &status)) {
+        fail("%s: %s", path, strerror(errno));
+        if (descriptor >= 0)
+            close(descriptor);
+        return NULL;
+    }
+    char *text = NULL;
+    if (!S_ISREG(status.st_mode) || status.st_size > LARGEST_FILE) {
+        fail("%s: %s", path, S_ISREG(status.st_mode) ? "larger than 1 GiB" : "not a regular file");
+    } else {
+        text = alloc_or_die((size_t)status.st_size, 1);
+        *bytes = 0;
+        ssize_t got;
+        while (*bytes < (size_t)status.st_size &&
+               (got = read(descriptor, text + *bytes, (size_t)status.st_size - *bytes)) > 0)
+            *bytes += (size_t)got;
+    }
+    close(descriptor);
+    return text;
+}
+
+/* The sentence quotes the file: nothing in it may upset a terminal. */
+static void clean_sentence(void)
+{
+    text_buffer clean = {0};
+    utf8_repair(fail_text(), strlen(fail_text()), &clean);
+    for (size_t i = 0; i < clean.count; i++)
+        if ((uint8_t)clean.bytes[i] < 0x20 || clean.bytes[i] == 0x7F)
+            clean.bytes[i] = '?';
+    fail("%.*s", (int)clean.count, clean.bytes);
+    text_buffer_free(&clean);
+}
+
 tokenizer *tokenizer_open(const char *path)
 {
     struct stat status;
     char *file = stat(path, &status) == 0 && S_ISDIR(status.st_mode)
                      ? format_text("%s/tokenizer.json", path) : copy_text(path);
+    size_t bytes = 0;
+    char *text = read_file(file, &bytes);
     tokenizer *t = NULL;
     json_t *root = NULL;
-    json_error_t error;
-    if (stat(file, &status)) {
-        fail("%s: %s", file, strerror(errno));
-        goto done;
+    if (text) {
+        json_error_t error;
+        root = json_loadb(text, bytes, JSON_ALLOW_NUL, &error);
+        free(text);
+        if (!root)
+            fail("%s: line %d, column %d: %s", file, error.line, error.column, error.text);
     }
-    root = json_load_file(file, JSON_ALLOW_NUL, &error);
-    if (!root) {
-        fail("%s: line %d, column %d: %s", file, error.line, error.column, error.text);
-        goto done;
+    if (root) {
+        t = alloc_or_die(1, sizeof *t);
+        pthread_mutex_init(&t->lock, NULL);
+        if (tokenizer_load(t, root)) {
+            fail_within("%s", file);
+            tokenizer_close(t);
+            t = NULL;
+        }
+        json_decref(root);
     }
-    t = alloc_or_die(1, sizeof *t);
-    pthread_mutex_init(&t->lock, NULL);
-    if (tokenizer_load(t, root)) {
-        fail_within("%s", file);
-        tokenizer_close(t);
-        t = NULL;
-    }
-done:
-    json_decref(root);
+    if (!t)
+        clean_sentence();
     free(file);
     return t;
 }

@@ -38,7 +38,8 @@ int tokenizer_vocab(const tokenizer *); /* ids are 0 .. vocab-1, with added toke
 int32_t tokenizer_id(const tokenizer *, const char *token);
 bool tokenizer_is_special(const tokenizer *, int32_t id);
 
-/* ---- Chat templates of the known families, as data (chat.c) ---- */
+/* ---- Chat templates of the known families, as data (chat.c) ----
+ * A head brings begin-of-text itself where the family has one: encode without add_special. */
 
 typedef struct {
     const char *family;        /* "smollm2", "llama-3", "qwen2.5", "plain" (Yi's base model) */

@@ -239,6 +239,8 @@ static void trie_free(added_trie *trie)
 void added_free(added_tokens *added)
 {
     vocabulary_free(&added->words);
+    for (int i = 0; i < added->count; i++)
+        free(added->token[i].normal);
     free(added->token);
     free(added->by_id);
     trie_free(&added->raw);
