@@ -18,7 +18,7 @@ SOURCES := $(if $(MPI_LIBS),$(SOURCES),$(filter-out harness/comm/mpi/%,$(SOURCES
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(filter-out $(BUILD)/harness/main.o,$(OBJECTS))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
-TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/mpi_%,$(wildcard tests/*.c)))
+TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% tests/mpi_%,$(wildcard tests/*.c)))
 # Programs that checks start with mpirun; they have a main() of their own.
 MPI_PROGRAMS := $(if $(MPI_LIBS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mpi_*.c)))
 
@@ -32,6 +32,9 @@ $(BUILD)/tests/mpi_%: $(BUILD)/tests/mpi_%.o $(BUILD)/tests/comm_cases.o $(LIBRA
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(LIBRARY)
 	$(CC) -o $@ $^ -lcriterion $(LDLIBS)
+
+$(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(LIBRARY)
+	$(CC) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -79,6 +82,11 @@ bench-peer: setup
 	@$(AGAIN) $(BUILD)/apbench
 	@tests/peer/run.sh $(BUILD)/apbench
 
-.PHONY: all force tests setup test run-tests test-mpi references bench-peer clean
+# GFLOP/s and GB/s of the cpu device's operations (not a test).
+bench-kernels: setup
+	@$(AGAIN) $(BUILD)/tests/bench_kernels
+	@$(BUILD)/tests/bench_kernels
+
+.PHONY: all force tests setup test run-tests test-mpi references bench-peer bench-kernels clean
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(TESTS:=.d) $(MPI_PROGRAMS:=.d) $(TEST_SUPPORT:.o=.d)

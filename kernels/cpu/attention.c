@@ -306,7 +306,7 @@ void cpu_attention(device *d, const attn_call *call)
     size_t tile_lanes = (size_t)plan.tile_groups * (size_t)plan.group_lanes;
     plan.queries_floats = tile_lanes * (size_t)call->head_dim;
     plan.state_floats = tile_lanes * (size_t)(call->head_dim + 2);
-    size_t thread_floats = plan.queries_floats + KEY_TILE * MAX_LANES;
+    size_t thread_floats = plan.queries_floats + SCRATCH_FLOATS;
     int64_t tasks = plan.tiles * call->kv_heads * plan.splits;
     size_t states = plan.splits > 1 ? (size_t)tasks : (size_t)threads;
     plan.states = cpu_scratch(state, (states * plan.state_floats +

@@ -9,6 +9,7 @@ enum {
     KEY_TILE = 64,    /* keys that attend() takes at once */
     MAX_VECTORS = 3,  /* vectors of query lanes that attend() takes at once */
     MAX_LANES = 48,   /* so many floats at most */
+    SCRATCH_FLOATS = (KEY_TILE + 1) * MAX_LANES,
     FEW_ROWS_MAX = 8, /* rows that few_rows() takes at once */
 };
 
@@ -29,13 +30,19 @@ typedef struct {
     int width; /* floats in a vector */
 
     /* Adds `keys` <= KEY_TILE keys and values, rows `stride` floats apart, to the group. Lane i sees
-     * the first limit[i] of them; NULL: all lanes see all. scratch: KEY_TILE * MAX_LANES floats. */
+     * the first limit[i] of them; NULL: all lanes see all. scratch: SCRATCH_FLOATS. */
     void (*attend)(const lane_group *, const float *k, const float *v, int64_t stride, int keys,
                    const int32_t *limit, float *scratch);
 
     /* c[i * ldc + j] (+)= a row i . w row j + bias[j], for i < m <= FEW_ROWS_MAX and j < n. */
     void (*few_rows)(float *c, int64_t ldc, const float *a, int64_t lda, const float *w,
                      const float *bias, int m, int64_t n, int64_t k, int add);
+
+    /* The same for up to MAX_LANES rows of a in lanes [k, vectors * width], against the first k
+     * elements of n rows of w that lie `stride` apart. */
+    void (*many_rows)(float *c, int64_t ldc, const float *lanes, int vectors, int rows,
+                      const float *w, int64_t stride, const float *bias, int64_t n, int64_t k,
+                      int add);
 
     void (*rmsnorm)(float *out, const float *x, const float *weight, int count, float epsilon);
     void (*swiglu)(float *out, const float *gate, const float *up, int64_t count);

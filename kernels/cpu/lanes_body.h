@@ -55,24 +55,25 @@ INLINE vector larger(vector a, vector b)
 /* Sum over the lanes, in halves. */
 INLINE float lane_sum(vector x)
 {
-    float lanes[WIDTH];
-    store(lanes, x);
-    for (int half = WIDTH / 2; half; half /= 2)
-        for (int i = 0; i < half; i++)
-            lanes[i] += lanes[i + half];
-    return lanes[0];
+#if WIDTH == 16
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+#elif WIDTH == 8
+    __m256 eight = x;
+#endif
+#if WIDTH > 4
+    typedef float half_vector __attribute__((vector_size(16)));
+    half_vector four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#else
+    vector four = x;
+#endif
+    return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-/* 2^x for x <= 127, within 1 ulp; exactly 1 at 0, 0 below -126.5, NaN at NaN. With n the integer
- * nearest to x (the low bits of x + 1.5 * 2^23, which here are n + 127 already), 2^n is a shift
- * and 2^(x - n) a polynomial of degree 6 on [-1/2, 1/2], its coefficients from a Remez exchange for
- * relative error with p(0) = 1 fixed (2.6e-9 before rounding). */
-INLINE vector exp2_lanes(vector x)
+/* 2^(n + f), where `shifted` holds n + 127 in its low bits, n in -127..127 (-127 gives 0), and f is
+ * in [-1/2, 1/2]. A polynomial of degree 6, its coefficients from a Remez exchange for relative
+ * error with p(0) = 1 fixed (2.6e-9 before rounding). */
+INLINE vector power_of_two(vector shifted, vector f)
 {
-    const float shift = 0x1.8p23f + 127.0f;
-    x = larger(splat(-127.0f), x);
-    vector shifted = x + shift;
-    vector f = x - (shifted - shift);
     vector p = splat(0.000155946767f);
     p = p * f + 0.00134066438f;
     p = p * f + 0.00961769298f;
@@ -83,44 +84,69 @@ INLINE vector exp2_lanes(vector x)
     return p * (vector)((integers)shifted << 23);
 }
 
-/* Scores of BLOCK keys, of which `count` are real (rows[] repeats the last), into s. */
-INLINE void score_block(float *s, const float *q, const float *const rows[BLOCK], int count,
-                        int head_dim, vector *top, const int32_t *limit, int first,
-                        const int vectors)
+/* Adding it leaves the nearest integer plus 127 in the low bits. */
+static const float INTEGER_SHIFT = 0x1.8p23f + 127.0f;
+
+/* 2^x for x <= 127, within 1 ulp; exactly 1 at 0, 0 below -126.5, NaN at NaN. */
+INLINE vector exp2_lanes(vector x)
 {
-    vector sum[BLOCK][MAX_VECTORS];
+    x = larger(splat(-127.0f), x);
+    vector shifted = x + INTEGER_SHIFT;
+    return power_of_two(shifted, x - (shifted - INTEGER_SHIFT));
+}
+
+/* sum[j][v] = sum over e < count of rows[j][e] * lanes[e][v]: the product inside both attention and
+ * gemm. Every element of the rows is read once for all lanes, and none is moved or packed before. */
+INLINE void multiply_rows(vector sum[BLOCK][MAX_VECTORS], const float *const rows[BLOCK],
+                          const float *lanes, int64_t count, const int vectors)
+{
 #pragma GCC unroll 8
     for (int j = 0; j < BLOCK; j++)
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++)
             sum[j][v] = (vector){0};
-    for (int e = 0; e < head_dim; e++) {
+    for (int64_t e = 0; e < count; e++) {
         vector x[MAX_VECTORS];
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++)
-            x[v] = load(q + (e * vectors + v) * WIDTH);
+            x[v] = load(lanes + (e * vectors + v) * WIDTH);
 #pragma GCC unroll 8
         for (int j = 0; j < BLOCK; j++) {
-            vector key = splat(rows[j][e]);
+            vector element = splat(rows[j][e]);
 #pragma GCC unroll 3
             for (int v = 0; v < vectors; v++)
-                sum[j][v] += key * x[v];
+                sum[j][v] += element * x[v];
         }
     }
+}
+
+/* Scores of the keys in rows[], the first of them key number `first` of the tile, into s. The
+ * largest go to `top` in memory: in registers they would push operands of the sums out. */
+INLINE void score_block(float *s, const float *q, const float *const rows[BLOCK], int head_dim,
+                        float *top, const int32_t *limit, int first, const int vectors)
+{
+    vector sum[BLOCK][MAX_VECTORS];
+    multiply_rows(sum, rows, q, head_dim, vectors);
+    if (limit)
 #pragma GCC unroll 8
-    for (int j = 0; j < BLOCK; j++) {
-        if (j >= count)
-            break;
+        for (int j = 0; j < BLOCK; j++)
 #pragma GCC unroll 3
-        for (int v = 0; v < vectors; v++) {
-            vector score = sum[j][v];
-            if (limit) {
+            for (int v = 0; v < vectors; v++) {
                 integers seen = *(const loose_integers *)(limit + v * WIDTH) > first + j;
-                score = choose(seen, score, splat(-INFINITY));
+                sum[j][v] = choose(seen, sum[j][v], splat(-INFINITY));
             }
-            top[v] = larger(score, top[v]);
-            store(s + (j * vectors + v) * WIDTH, score);
-        }
+#pragma GCC unroll 8
+    for (int j = 0; j < BLOCK; j++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            store(s + (j * vectors + v) * WIDTH, sum[j][v]);
+#pragma GCC unroll 3
+    for (int v = 0; v < vectors; v++) {
+        vector most = larger(larger(sum[0][v], sum[1][v]), larger(sum[2][v], sum[3][v]));
+        if (BLOCK == 8)
+            most = larger(most, larger(larger(sum[BLOCK - 4][v], sum[BLOCK - 3][v]),
+                                       larger(sum[BLOCK - 2][v], sum[BLOCK - 1][v])));
+        store(top + v * WIDTH, larger(most, load(top + v * WIDTH)));
     }
 }
 
@@ -158,23 +184,25 @@ INLINE void value_block(float *acc, const float *weights, const float *v, int64_
 INLINE void attend_vectors(const lane_group *group, const float *k, const float *v, int64_t stride,
                            int keys, const int32_t *limit, float *scratch, const int vectors)
 {
-    vector top[MAX_VECTORS], scale[MAX_VECTORS], sum[MAX_VECTORS], base[MAX_VECTORS];
+    vector scale[MAX_VECTORS], sum[MAX_VECTORS], base[MAX_VECTORS];
+    float *tops = scratch + KEY_TILE * MAX_LANES;
     for (int i = 0; i < vectors; i++)
-        top[i] = load(group->top + i * WIDTH);
+        store(tops + i * WIDTH, load(group->top + i * WIDTH));
     for (int first = 0; first < keys; first += BLOCK) {
         const float *rows[BLOCK];
         int count = keys - first < BLOCK ? keys - first : BLOCK;
-        for (int j = 0; j < BLOCK; j++)
+        for (int j = 0; j < BLOCK; j++) /* the last block repeats the last key */
             rows[j] = k + (first + (j < count ? j : count - 1)) * stride;
-        score_block(scratch + first * vectors * WIDTH, group->q, rows, count, group->head_dim, top,
-                    limit, first, vectors);
+        score_block(scratch + first * vectors * WIDTH, group->q, rows, group->head_dim, tops, limit,
+                    first, vectors);
     }
     for (int i = 0; i < vectors; i++) {
         /* A lane that has seen nothing keeps -inf; any finite base gives its scores weight 0. */
-        base[i] = choose(top[i] == splat(-INFINITY), splat(0), top[i]);
+        vector top = load(tops + i * WIDTH);
+        base[i] = choose(top == splat(-INFINITY), splat(0), top);
         scale[i] = exp2_lanes(load(group->top + i * WIDTH) - base[i]);
         sum[i] = load(group->sum + i * WIDTH) * scale[i];
-        store(group->top + i * WIDTH, top[i]);
+        store(group->top + i * WIDTH, top);
     }
     for (int j = 0; j < keys; j++)
         for (int i = 0; i < vectors; i++) {
@@ -276,6 +304,47 @@ static void few_rows(float *c, int64_t ldc, const float *a, int64_t lda, const f
     }
 }
 
+INLINE void many_rows_vectors(float *c, int64_t ldc, const float *lanes, int rows, const float *w,
+                              int64_t stride, const float *bias, int64_t n, int64_t k, int add,
+                              const int vectors)
+{
+    for (int64_t column = 0; column < n; column += BLOCK) {
+        const float *block[BLOCK];
+        int count = n - column < BLOCK ? (int)(n - column) : BLOCK;
+        for (int j = 0; j < BLOCK; j++) /* the last block repeats the last column */
+            block[j] = w + (column + (j < count ? j : count - 1)) * stride;
+        vector sum[BLOCK][MAX_VECTORS];
+        multiply_rows(sum, block, lanes, k, vectors);
+        float results[BLOCK][MAX_LANES];
+#pragma GCC unroll 8
+        for (int j = 0; j < BLOCK; j++)
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++)
+                store(results[j] + v * WIDTH, sum[j][v] + (bias ? bias[column + j % count] : 0));
+        for (int i = 0; i < rows; i++) {
+            float *to = c + i * ldc + column;
+            for (int j = 0; j < count; j++)
+                to[j] = add ? to[j] + results[j][i] : results[j][i];
+        }
+    }
+}
+
+static void many_rows(float *c, int64_t ldc, const float *lanes, int vectors, int rows,
+                      const float *w, int64_t stride, const float *bias, int64_t n, int64_t k,
+                      int add)
+{
+    switch (vectors) {
+    case 1:
+        many_rows_vectors(c, ldc, lanes, rows, w, stride, bias, n, k, add, 1);
+        break;
+    case 2:
+        many_rows_vectors(c, ldc, lanes, rows, w, stride, bias, n, k, add, 2);
+        break;
+    default:
+        many_rows_vectors(c, ldc, lanes, rows, w, stride, bias, n, k, add, 3);
+    }
+}
+
 static float dot(const float *a, const float *b, int count)
 {
     vector sum = {0};
@@ -305,13 +374,17 @@ static void rmsnorm(float *out, const float *x, const float *weight, int count, 
         out[i] = x[i] * scale * weight[i];
 }
 
-/* x / (1 + e^-x). Clamped at 126 in the exponent, where the result is 0 to float32 anyway. */
+/* x * e^x / (1 + e^x). The exponent is cut off at 87.3, from where on the quotient is 1, and at -88,
+ * where it is 0; it is reduced with ln 2 in two parts, of which the first has so few bits that its
+ * products with n are exact. */
 INLINE vector silu_lanes(vector x)
 {
-    const float log2_e = 1.44269504088896341f;
-    vector exponent = -x * log2_e;
-    exponent = -larger(splat(-126.0f), -exponent);
-    return x / (1.0f + exp2_lanes(exponent));
+    vector exponent = larger(splat(-88.0f), -larger(splat(-87.3f), -x));
+    vector shifted = exponent * 1.44269504088896341f + INTEGER_SHIFT;
+    vector n = shifted - INTEGER_SHIFT;
+    vector rest = (exponent - n * 0.693359375f) - n * -2.12194440e-4f;
+    vector power = power_of_two(shifted, rest * 1.44269504088896341f);
+    return x * (power / (1.0f + power));
 }
 
 static void silu(float *x, int64_t count)
@@ -415,6 +488,7 @@ const cpu_lanes LANES_TABLE = {
     .width = WIDTH,
     .attend = attend,
     .few_rows = few_rows,
+    .many_rows = many_rows,
     .rmsnorm = rmsnorm,
     .swiglu = swiglu,
     .silu = silu,
