@@ -183,7 +183,7 @@ Test(attention, random_segment_lists)
         for (int threads = 1; threads <= 3; threads += 2) {
             open_with(all_lanes[l], threads);
             random_state = 1;
-            for (int trial = 0; trial < 200; trial++) {
+            for (int trial = 0; trial < 120; trial++) {
                 int kv_heads = (int)between(1, 3), group = (int)between(1, 4);
                 int head_dim = trial % 4 ? 2 * (int)between(1, 40) : 64;
                 random_call r;

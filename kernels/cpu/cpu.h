@@ -11,6 +11,7 @@ extern device cpu_device;
 typedef struct {
     int threads;
     const cpu_lanes *lanes; /* the vector code that this processor runs fastest */
+    size_t total_bytes;     /* of the machine, or of the control group */
     void *scratch;          /* kept from call to call, since fresh pages cost more than the work */
     size_t scratch_bytes;
 } cpu_state;

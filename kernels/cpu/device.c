@@ -67,6 +67,8 @@ static int open_cpu(device *d, int threads)
     d->threads = state->threads = threads > 0 ? threads : omp_get_num_procs();
     state->lanes = cpu_lanes_choose();
     d->state = state;
+    size_t free_bytes;
+    cpu_memory(d, &free_bytes, &state->total_bytes);
     d->flops = 0;
     return 0;
 }
@@ -80,12 +82,14 @@ static void close_cpu(device *d)
     d->state = NULL;
 }
 
+/* More than the machine has is refused here: Linux itself would promise it and end the program
+ * later. Smaller overruns are the plan's to predict, with memory(). */
 static void *alloc_cpu(device *d, size_t bytes)
 {
-    (void)d;
-    size_t alignment = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
-    if (bytes > SIZE_MAX - HUGE_PAGE)
+    cpu_state *state = d->state;
+    if (bytes > state->total_bytes)
         return NULL;
+    size_t alignment = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
     size_t rounded = bytes ? (bytes + alignment - 1) / alignment * alignment : alignment;
     void *memory = aligned_alloc(alignment, rounded);
     if (memory && alignment == HUGE_PAGE)
