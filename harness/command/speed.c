@@ -17,8 +17,6 @@ static const char usage[] =
     "random tokens, and appends a row a cell to --out. The same command resumes a sweep that was\n"
     "killed. With --comm sim, times of several hosts are projected over each --link.\n";
 
-/* A preset of the paper on a machine that would need days for it is more likely a mistake. */
-static const double longest_unasked = 24 * 3600;
 
 typedef struct {
     sweep_axes axes;
@@ -38,6 +36,26 @@ static int check_flags(const speed_flags *f, link_model *links)
     for (int i = 0; i < f->links.count; i++)
         if (link_find(f->links.items[i], &links[i]))
             return fail_within("--link");
+    return 0;
+}
+
+/* The paper's presets are whole models at great lengths. Where nothing of that fits, or it would take
+ * more than a day, the user is more likely to want some layers of it. */
+static int check_paper_preset(const speed_flags *f, const speed_sweep *s)
+{
+    if (!f->preset || strncmp(f->preset, "paper-", 6) || f->axes.layers)
+        return 0;
+    bool any = false;
+    for (int i = 0; i < s->sweep->count; i++)
+        any |= s->sweep->cells[i].verdict == CELL_RUNS;
+    if (!any)
+        return fail("nothing of preset %s fits into this machine's memory whole; run its first N "
+                    "layers with --layers N (see --dry-run)", f->preset);
+    char text[64];
+    double expected = speed_expected(s);
+    if (expected > 24 * 3600)
+        return fail("preset %s would take about %s here; run its first N layers with --layers N "
+                    "(see --dry-run)", f->preset, format_seconds(expected, text, sizeof text));
     return 0;
 }
 
@@ -65,21 +83,17 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
     int status = m->driver->share(m->driver, shared, sizeof shared);
     room = (size_t)shared[0];
     s.gemm_peak = shared[1];
-    bool made = !status;
+    bool made = !status, misused = false;
     if (made)
         status = sweep_make(&f->axes, m->dev, room, m->driver->projected, m->most_hosts, &sweep);
+    if (!status && !f->dry_run)
+        status = check_paper_preset(f, &s);
+    misused = made && status;
     if (!status && f->dry_run) {
         if (m->leader)
             speed_dry_run(&s);
     } else if (!status) {
-        double expected = speed_expected(&s);
-        char text[64];
-        format_seconds(expected, text, sizeof text);
-        if (f->preset && !strncmp(f->preset, "paper-", 6) && !f->axes.layers &&
-            expected > longest_unasked)
-            status = fail("preset %s would take about %s here; run its first N layers with "
-                          "--layers N, or see --dry-run", f->preset, text);
-        if (!status && m->leader) {
+        if (m->leader) {
             s.records = records_open(f->out, RECORD_SPEED, BUILD_COMMIT);
             status = s.records ? 0 : -1;
         }
@@ -88,7 +102,7 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
         if (s.records)
             records_close(s.records);
     }
-    int exit_status = status ? command_failed() : s.failed > 0;
+    int exit_status = misused ? command_misused() : status ? command_failed() : s.failed > 0;
     if (status && m->most_hosts != 1)
         m->driver->abort(m->driver);
     if (made)
