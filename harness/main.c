@@ -48,6 +48,7 @@ static void print_usage(FILE *to)
 
 int main(int argc, char **argv)
 {
+    device_prepare(argv);
     choose_waiting(argv);
     const char *word = argc > 1 ? argv[1] : "--help";
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {

@@ -9,6 +9,11 @@
 device *const device_table[] = {&cpu_device};
 const int device_count = sizeof device_table / sizeof device_table[0];
 
+void device_prepare(char **arguments)
+{
+    cpu_prepare(arguments);
+}
+
 device *device_find(const char *name)
 {
     char names[256] = "";

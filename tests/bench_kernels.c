@@ -221,6 +221,7 @@ static void bench_elementwise(void)
 
 int main(int count, char **arguments)
 {
+    device_prepare(arguments);
     dev = device_find("cpu");
     if (count > 2)
         clock_used = CLOCK_PROCESS_CPUTIME_ID;

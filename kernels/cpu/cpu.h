@@ -29,6 +29,9 @@ int cpu_thread(void);
 /* Below this many elements an element-wise operation is done before a second thread is awake. */
 enum { CPU_PARALLEL_ELEMENTS = 16384 };
 
+/* device.c, for device_prepare() */
+void cpu_prepare(char **arguments);
+
 /* memory.c */
 void cpu_memory(device *, size_t *free_bytes, size_t *total_bytes);
 
