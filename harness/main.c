@@ -1,8 +1,6 @@
 /* apbench: the program. Finds the command and leaves the rest to it. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "build_commit.h"
 #include "harness/command/command.h"
@@ -27,17 +25,6 @@ static const struct {
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
-/* Threads that wait for each other spin for 300,000 rounds by default, which starves whatever else
- * runs: beside one competing job a prompt took 5 times as long (15.5 s against 2.9 s at a load of
- * 11). libgomp reads its settings before main(), so the program starts itself anew, once. */
-static void choose_waiting(char **argv)
-{
-    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
-        return;
-    setenv("GOMP_SPINCOUNT", "2000", 1);
-    execv("/proc/self/exe", argv);
-}
-
 static void print_usage(FILE *to)
 {
     fprintf(to, "apbench: compares distributed long-context attention methods on one transformer\n\n"
@@ -49,7 +36,6 @@ static void print_usage(FILE *to)
 int main(int argc, char **argv)
 {
     device_prepare(argv);
-    choose_waiting(argv);
     const char *word = argc > 1 ? argv[1] : "--help";
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
         print_usage(argc > 1 ? stdout : stderr);
