@@ -349,8 +349,8 @@ Test(links, faulty_text)
     static const struct {
         const char *text, *sentence;
     } faulty[] = {
-        {"", "there is no such link"},
-        {"nvlink", "there is no such link"},
+        {"", "is no link; known are"},
+        {"nvlink", "is no link; known are"},
         {"custom", "bandwidth is missing"},
         {"custom:", "'' is not of the form key=value"},
         {"custom:bandwidth", "'bandwidth' is not of the form"},

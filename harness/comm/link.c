@@ -71,7 +71,7 @@ static int parse_quantity(const char *link_text, const char *key, const char *va
             break;
         return 0;
     }
-    return fail("--link %s: %s=%s is not %s; units are %s, %s, %s, %s", link_text, key, value,
+    return fail("'%s': %s=%s is not %s; units are %s, %s, %s, %s", link_text, key, value,
                 positive ? "a positive number" : "a number of at least 0", units[1].name,
                 units[2].name, units[3].name, units[4].name);
 }
@@ -82,7 +82,7 @@ static int parse_hosts(const char *link_text, const char *value, int *hosts)
     errno = 0;
     long number = strtol(value, &end, 10);
     if (end == value || *end || errno || number < 0 || number > 1 << 20)
-        return fail("--link %s: hosts_per_node=%s is not a number of hosts (0: all in one node)",
+        return fail("'%s': hosts_per_node=%s is not a number of hosts (0: all in one node)",
                     link_text, value);
     *hosts = (int)number;
     return 0;
@@ -93,7 +93,7 @@ static int set_field(const char *link_text, const char *field, link_model *link)
 {
     const char *equals = strchr(field, '=');
     if (!equals)
-        return fail("--link %s: '%s' is not of the form key=value", link_text, field);
+        return fail("'%s': '%s' is not of the form key=value", link_text, field);
     int length = (int)(equals - field);
     const char *value = equals + 1;
     char key[32];
@@ -108,7 +108,7 @@ static int set_field(const char *link_text, const char *field, link_model *link)
         return parse_quantity(link_text, key, value, byte_units, true, &link->node_bandwidth);
     if (!strcmp(key, "hosts_per_node"))
         return parse_hosts(link_text, value, &link->hosts_per_node);
-    return fail("--link %s: there is no '%.*s'; keys are latency, bandwidth, hosts_per_node, "
+    return fail("'%s': there is no '%.*s'; keys are latency, bandwidth, hosts_per_node, "
                 "node_latency, node_bandwidth", link_text, length, field);
 }
 
@@ -129,7 +129,7 @@ static int find_base(const char *text, size_t length, link_model *link)
         *link = custom;
         return 0;
     }
-    return fail("--link %.*s: there is no such link; known are %sand custom:latency=5us:"
+    return fail("'%.*s' is no link; known are %sand custom:latency=5us:"
                 "bandwidth=50G", (int)length, text, names);
 }
 
@@ -149,8 +149,8 @@ int link_find(const char *text, link_model *link)
         rest += field_length;
     }
     if (link->bandwidth <= 0)
-        return fail("--link %s: bandwidth is missing", text);
+        return fail("'%s': bandwidth is missing", text);
     if (link->hosts_per_node > 0 && link->node_bandwidth <= 0)
-        return fail("--link %s: hosts_per_node is given, but node_bandwidth is missing", text);
+        return fail("'%s': hosts_per_node is given, but node_bandwidth is missing", text);
     return 0;
 }
