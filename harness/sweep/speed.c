@@ -103,7 +103,7 @@ static int run_repetition(speed_sweep *s, const model *m, const sweep_cell *cell
         host_times *times = times_at(t, repetition, link);
         if (s->driver->projected)
             status = replay(result.timelines, t->hosts, &s->links[link], times);
-        else
+        else if (result.measured) /* not in a process outside the cell's hosts */
             memcpy(times, result.measured, (size_t)t->hosts * sizeof *times);
     }
     t->flops = result.flops;
