@@ -13,7 +13,7 @@ CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE $(if $(MPI_LIBS),-DWITH_MPI) -MMD -MP
 LDLIBS := -fopenmp $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -ldnnl -ljansson -lonig \
           -licuuc -licui18n $(MPI_LIBS) -lpthread -lm
 
-SOURCES := $(wildcard harness/*.c harness/*/*.c harness/*/*/*.c methods/*.c kernels/*.c kernels/*/*.c datasets/*.c datasets/*/*.c)
+SOURCES := $(wildcard harness/*.c harness/*/*.c harness/*/*/*.c methods/*.c kernels/*.c kernels/*/*.c kernels/*/*/*.c datasets/*.c datasets/*/*.c)
 SOURCES := $(if $(MPI_LIBS),$(SOURCES),$(filter-out harness/comm/mpi/%,$(SOURCES)))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(filter-out $(BUILD)/harness/main.o,$(OBJECTS))

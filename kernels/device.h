@@ -142,8 +142,9 @@ struct device {
     void *state;
 };
 
-/* Call first in main(), with its arguments. Settles what a runtime library reads from the environment
- * before main() starts, which may run the program anew: same process, same arguments. */
+/* Call first in main(), with its arguments. Settles what a runtime library reads from the
+ * environment before main() starts, which may run the program anew: same process, same arguments.
+ */
 void device_prepare(char **arguments);
 
 /* The table: cpu first. device_find fails with the names that exist. */

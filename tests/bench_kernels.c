@@ -1,7 +1,7 @@
 /* How fast the cpu device's operations are on the default model's shapes (SmolLM2-135M: hidden 576,
  * 9/3 heads of 64, ffn 1536, vocab 49152), against the GEMM peak and the copy bandwidth of the same
- * run. Not a test. build/tests/bench_kernels [threads [processor]], or `make bench-kernels`. The best
- * of several runs counts, since other jobs only ever make a run slower; with `processor` the clock
+ * run. Not a test. build/tests/bench_kernels [threads [processor]], or `make bench-kernels`. The
+ * best of several runs counts, since other jobs only ever make a run slower; with `processor` the clock
  * is the process's own processor time, for one thread on a machine that is busy otherwise. */
 #include "harness/error.h"
 #include "kernels/device.h"
@@ -128,7 +128,9 @@ static void bench_attention(int64_t rows, int64_t before, int heads, int kv_head
     dev->free(dev, out);
 }
 
-enum { ROWS = 2048, HIDDEN = 576, HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, FFN = 1536, VOCAB = 49152 };
+enum {
+    ROWS = 2048, HIDDEN = 576, HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, FFN = 1536, VOCAB = 49152,
+};
 
 static float *x, *y, *table;
 static int32_t *ids;
@@ -255,11 +257,11 @@ int main(int count, char **arguments)
             if (n == VOCAB && m > 50)
                 continue;
             double seconds = time_product(m, n, k, shapes[s].mode, false);
+            double rate = 2e-9 * (double)(m * n * k) / seconds;
             printf("gemm %-8s %5lld x %5lld x %5lld: %9.3f ms %7.1f GFLOP/s, %3.0f %% of peak, "
                    "weights %5.1f GB/s\n",
                    shapes[s].name, (long long)m, (long long)n, (long long)k, 1e3 * seconds,
-                   2e-9 * (double)(m * n * k) / seconds, 2e-7 * (double)(m * n * k) / seconds / peak,
-                   4e-9 * (double)(n * k) / seconds);
+                   rate, 100 * rate / peak, 4e-9 * (double)(n * k) / seconds);
         }
     bench_elementwise();
     dev->close(dev);

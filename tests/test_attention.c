@@ -205,9 +205,12 @@ Test(attention, every_head_size)
         open_with(all_lanes[l], 2);
         random_state = 2;
         for (int head_dim = 2; head_dim <= 256; head_dim += 2) {
-            random_call r;
+            random_call r; /* the second so few rows that they take another path */
             draw(&r, 21, 4, 2, head_dim, 2, 70, 2.0f);
             check(&r, "head size");
+            drop(&r);
+            draw(&r, 2, 8, 2 + head_dim % 4, head_dim, 2, 150, 2.0f);
+            check(&r, "head size, few rows");
             drop(&r);
         }
         dev->close(dev);

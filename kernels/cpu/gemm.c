@@ -87,11 +87,12 @@ static void lane_rows(cpu_state *state, const product *p)
     if (vectors == 0 || rest > code->width / 2 || rest > FEW_ROWS_MAX)
         vectors++; /* with empty lanes, which costs less than this many dot products */
     int groups = (vectors + MAX_VECTORS - 1) / MAX_VECTORS;
-    float *lanes = cpu_scratch(state, (size_t)(vectors * code->width) * (size_t)p->k * sizeof *lanes);
+    size_t lane_count = (size_t)(vectors * code->width);
+    float *lanes = cpu_scratch(state, lane_count * (size_t)p->k * sizeof *lanes);
     int64_t share = share_of(p, state->threads);
 #pragma omp parallel
     {
-        /* Group g has the vectors begin..end - 1: three or two each, one where there is only one. */
+        /* Group g has the vectors begin..end - 1: three or two, one where there is only one. */
 #pragma omp for schedule(static)
         for (int g = 0; g < groups; g++) {
             int begin = g * vectors / groups, end = (g + 1) * vectors / groups;

@@ -5,5 +5,5 @@
 #define BLOCK 4
 #define LANES_NAME "avx2"
 #define LANES_TABLE cpu_lanes_avx2
-#include "kernels/cpu/lanes_body.h"
+#include "kernels/cpu/lanes/body.h"
 #endif

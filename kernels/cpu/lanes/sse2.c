@@ -3,4 +3,4 @@
 #define BLOCK 4
 #define LANES_NAME "sse2"
 #define LANES_TABLE cpu_lanes_sse2
-#include "kernels/cpu/lanes_body.h"
+#include "kernels/cpu/lanes/body.h"

@@ -5,5 +5,5 @@
 #define BLOCK 8
 #define LANES_NAME "avx512"
 #define LANES_TABLE cpu_lanes_avx512
-#include "kernels/cpu/lanes_body.h"
+#include "kernels/cpu/lanes/body.h"
 #endif

@@ -1,6 +1,7 @@
-/* The vector code of the cpu device: inner loops that are written once, in lanes_body.h, and
- * compiled three times, for SSE2 (any x86-64, and through GCC's vectors any other machine), AVX2 and
- * AVX-512. The processor is asked once which it has. Single-threaded: callers split the work. */
+/* The vector code of the cpu device: inner loops that are written once, in body.h and what it
+ * includes, and compiled three times: for SSE2 (any x86-64, and through GCC's vectors any other
+ * machine), AVX2 and AVX-512. The processor is asked once which it has. Single-threaded: callers
+ * split the work. */
 #ifndef KERNELS_CPU_LANES_H
 #define KERNELS_CPU_LANES_H
 #include <stdint.h>
@@ -10,17 +11,19 @@ enum {
     MAX_VECTORS = 3,  /* vectors of query lanes that attend() takes at once */
     MAX_LANES = 48,   /* so many floats at most */
     SCRATCH_FLOATS = (KEY_TILE + 1) * MAX_LANES,
-    FEW_ROWS_MAX = 8, /* rows that few_rows() takes at once */
+    FEW_ROWS_MAX = 8,  /* rows that few_rows() takes at once */
+    FEW_LANES_MAX = 8, /* lanes of a group that attend_few() takes */
 };
 
 /* The running attention of one group of query lanes over one KV head: each lane is one (row, head)
  * of the queries, so that keys and values are read where they lie, nothing is summed across lanes
  * and one pass over K and V serves all heads of the group. */
 typedef struct {
-    int vectors; /* 1..MAX_VECTORS; lanes = vectors * width */
+    int lanes; /* for attend() 1..MAX_VECTORS whole vectors, for attend_few() 1..FEW_LANES_MAX */
     int head_dim;
-    float *q;   /* [head_dim, lanes], times scale * log2(e) */
-    float *acc; /* [head_dim, lanes]: sum of 2^(score - top) * v */
+    int lane_stride, dim_stride; /* 1, lanes for attend(); head_dim, 1 for attend_few() */
+    float *q;   /* [head_dim, lanes] through the strides, times scale * log2(e) */
+    float *acc; /* the same shape: sum of 2^(score - top) * v */
     float *top; /* [lanes] largest score so far, or -inf */
     float *sum; /* [lanes] sum of 2^(score - top) */
 } lane_group;
@@ -29,10 +32,15 @@ typedef struct {
     const char *name;
     int width; /* floats in a vector */
 
-    /* Adds `keys` <= KEY_TILE keys and values, rows `stride` floats apart, to the group. Lane i sees
-     * the first limit[i] of them; NULL: all lanes see all. scratch: SCRATCH_FLOATS. */
+    /* Adds `keys` <= KEY_TILE keys and values, rows `stride` floats apart, to the group. Lane i
+     * sees the first limit[i] of them; NULL: all lanes see all. scratch: SCRATCH_FLOATS. */
     void (*attend)(const lane_group *, const float *k, const float *v, int64_t stride, int keys,
                    const int32_t *limit, float *scratch);
+
+    /* The same for a group so small (decode: one row) that its vectors would be nearly empty: here
+     * the dimensions of one lane fill the vectors, and keys and values pass at memory bandwidth. */
+    void (*attend_few)(const lane_group *, const float *k, const float *v, int64_t stride, int keys,
+                       const int32_t *limit, float *scratch);
 
     /* c[i * ldc + j] (+)= a row i . w row j + bias[j], for i < m <= FEW_ROWS_MAX and j < n. */
     void (*few_rows)(float *c, int64_t ldc, const float *a, int64_t lda, const float *w,
