@@ -11,6 +11,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SENTENCES = 3000, MOST_NEEDLES = 400 };
@@ -82,7 +83,7 @@ typedef struct {
 
 static int find_needles(const char *document, needle *needles)
 {
-    static const char opening[] = "One of the secret ";
+    static const char opening[] = "Here is one of the secret ";
     int count = 0;
     for (const char *at = document; (at = strstr(at, opening)); count++) {
         cr_assert_lt(count, MOST_NEEDLES);
@@ -92,9 +93,6 @@ static int find_needles(const char *document, needle *needles)
                             n->key, n->value, &bytes),
                      3);
         cr_assert_gt(bytes, 0, "a full stop follows the value");
-        char *is = strstr(n->key, " is");
-        cr_assert(is && !is[3]);
-        *is = 0;
         n->start = at;
         at = n->end = at + sizeof opening - 1 + bytes;
     }
@@ -269,12 +267,12 @@ Test(tasks, needles_lie_at_the_forty_depths)
             next_sample(samples, &sample);
             const char *document = sample.document.bytes;
             int count = find_needles(document, needles);
-            int sentences = count_text(document, "Day ");
+            int sentences = count_text(document, "Day"); /* the last may be just that word */
             int64_t last = -1;
             for (int n = 0; n < count; n++) {
                 char saved = *needles[n].start;
                 *(char *)needles[n].start = 0;
-                int before = count_text(document, "Day ");
+                int before = count_text(document, "Day");
                 *(char *)needles[n].start = saved;
                 int place = -1;
                 for (int d = 0; d < 40; d++) {
@@ -400,6 +398,34 @@ Test(tasks, haystack_files)
         task_sample_free(&sample);
         task_samples_close(samples);
     }
+}
+
+/* The default haystack starts behind the Jargon File's table of contents. */
+Test(tasks, jargon_starts_at_its_first_chapter)
+{
+    char *text = format_text("%s/text", folder), *path = format_text("%s/jargon.txt", text);
+    char *words = format_text("%s/words", folder), *here = realpath("tests/data/tasks/cache/words", NULL);
+    cr_assert(here && !mkdir(text, 0777) && !symlink(here, words));
+    static const char jargon[] = "Contents\n  1. Slang\n  2. Style\n\nChapter\u00a01.\u00a0Slang\n\n"
+                                 "Day one was calm and plain. Day two was not.\n";
+    write_file(path, jargon, strlen(jargon));
+    setenv("APBENCH_CACHE", folder, 1);
+    task_request request = request_for("niah_single_2", 1024);
+    request.haystack = NULL;
+    task_samples *samples = open_samples(&request);
+    task_sample sample;
+    next_sample(samples, &sample);
+    cr_assert(strstr(sample.document.bytes, "Slang Day one was calm"));
+    cr_assert_eq(count_text(sample.document.bytes, "Contents"), 0);
+    task_sample_free(&sample);
+    task_samples_close(samples);
+    remove(path);
+    rmdir(text);
+    remove(words);
+    free(here);
+    free(words);
+    free(path);
+    free(text);
 }
 
 Test(tasks, groups_are_generated_tasks_in_order)

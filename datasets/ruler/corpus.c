@@ -114,7 +114,7 @@ static int take_json_text(const char *path, char **content, size_t *bytes)
  * contents, hardly a sentence among them, and short samples would consist of nothing else. */
 static size_t skip_contents(const char *jargon)
 {
-    const char *chapter = strstr(jargon, "\nChapter 1. ");
+    const char *chapter = strstr(jargon, "\nChapter\u00a01."); /* a space that does not break */
     return chapter ? (size_t)(chapter - jargon) : 0;
 }
 

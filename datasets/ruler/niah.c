@@ -15,7 +15,7 @@
 
 static const char *const noise_block = "The snow is white. The sea is deep. The fire is warm. "
                                        "On we walk. Over and under again.";
-static const char *const needle_form = "One of the secret %1$s for %2$s is: %3$s.";
+static const char *const needle_form = "Here is one of the secret %1$s for %2$s: %3$s.";
 
 /* The same texts for one answer and for several. */
 typedef struct {
@@ -24,13 +24,13 @@ typedef struct {
 static const wording one_answer = {
     "A secret %1$s is hidden in the text below. Read it with care and remember it. "
     "A question about the %1$s comes after the text.",
-    "What is the secret %1$s for %2$s in the text above?",
-    " The secret %1$s for %2$s in the text above is"};
+    "Which secret %1$s for %2$s does the text mention?",
+    " The secret %1$s for %2$s that the text mentions is"};
 static const wording several_answers = {
     "Some secret %1$s are hidden in the text below. Read it with care and remember them. "
     "A question about the %1$s comes after the text.",
-    "What are all the secret %1$s for %2$s in the text above?",
-    " The secret %1$s for %2$s in the text above are"};
+    "Which secret %1$s for %2$s does the text mention?",
+    " The secret %1$s for %2$s that the text mentions are"};
 
 static const char *type_name(niah_kind kind, bool plural)
 {
