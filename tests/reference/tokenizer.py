@@ -301,7 +301,7 @@ class Ours:
 
     def __init__(self, folder):
         library = f"{folder}/tokenizer.so"
-        sources = [*map(str, ROOT.glob("datasets/tokenizer/*.c")), str(ROOT / "harness/error.c")]
+        sources = [*map(str, ROOT.glob("datasets/tokenizer/*.c")), f"{ROOT}/datasets/unicode.c", f"{ROOT}/harness/error.c"]
         subprocess.run(["cc", "-std=gnu11", "-O3", "-g", "-shared", "-fPIC", f"-I{ROOT}", "-D_GNU_SOURCE", "-o", library, *sources,
                         "-ljansson", "-lonig", "-licuuc", "-lpthread"], check=True)
         self.c = ctypes.CDLL(library)
