@@ -384,6 +384,35 @@ Test(tokenizer, merges_as_defined)
     tokenizer_close(t);
 }
 
+/* Words past HUGE_WORD (64 Ki symbols) go by buckets, if merges are in order: as by the heap. */
+Test(tokenizer, buckets_merge_as_the_heap_does)
+{
+    static const char *const letters[] = {"e", "et", "seti", "abcdefghijklmnopqrstuvwxyz"};
+    for (int kind = 0; kind < 5; kind++) {
+        tokenizer *buckets = open_kind(kinds[kind]), *heap = open_kind(kinds[kind]);
+        cr_assert(buckets->model.by_rank, "%s", kinds[kind]);
+        free(heap->model.by_rank);
+        heap->model.by_rank = NULL;
+        heap->model.cut = buckets->model.cut = false;
+        for (int round = 0; round < 4; round++) {
+            enum { LETTERS = 200000 };
+            char *word = alloc_or_die(LETTERS + 1, 1);
+            for (size_t i = 0; i < LETTERS; i++)
+                word[i] = letters[round][random_below(strlen(letters[round]))];
+            token_list a = {0}, b = {0};
+            cr_expect_eq(tokenizer_encode(buckets, word, LETTERS, false, &a), 0);
+            cr_expect_eq(tokenizer_encode(heap, word, LETTERS, false, &b), 0);
+            cr_expect(same_ids(&a, &b), "%s, %s", kinds[kind], letters[round]);
+            cr_expect(a.count > 0 && (a.count < LETTERS || !round)); /* "ee" may be no token */
+            token_list_free(&a);
+            token_list_free(&b);
+            free(word);
+        }
+        tokenizer_close(buckets);
+        tokenizer_close(heap);
+    }
+}
+
 /* Anything quadratic in these would not end within the suite's limit. */
 Test(tokenizer, long_runs_are_no_trouble, .timeout = 120)
 {
