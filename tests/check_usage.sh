@@ -46,7 +46,7 @@ expect "flag without value" 2 hosts generate --hosts
 expect "flag with a bad number" 2 12x generate --new-tokens 12x
 expect "unknown method" 2 nonsense generate --method nonsense
 expect "unknown option of a method" 2 nonsense generate --method star:nonsense=1
-expect "unknown device" 1 nonsense generate --device nonsense
+expect "unknown device" 2 nonsense generate --device nonsense
 expect "no prompt" 2 prompt "$APBENCH" generate --model $random
 expect "missing prompt file" 1 /nowhere "$APBENCH" generate --model $random --file /nowhere
 expect "missing model" 1 /nowhere "$APBENCH" generate --model /nowhere --prompt "<1><2>"

@@ -136,8 +136,9 @@ int command_check(int argc, char **argv)
     if (parsed || method_parse(words.items[0], &probe))
         return command_misused();
     machine m;
-    if (machine_open(&flags, &m))
-        return command_failed();
+    int opened = machine_open(&flags, &m);
+    if (opened)
+        return opened;
     model *model = model_open(name, m.dev, (int)flags.layers, (uint64_t)flags.seed,
                               flags.retaining_heads);
     k.machine = &m;

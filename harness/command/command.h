@@ -45,6 +45,7 @@ typedef struct {
     int most_hosts; /* ranks of the launch; INT_MAX for sim */
     bool leader;    /* this process prints and writes */
 } machine;
+/* 0, or the exit status after saying why not. */
 int machine_open(const machine_flags *, machine *);
 void machine_close(machine *);
 #endif

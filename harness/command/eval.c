@@ -75,8 +75,9 @@ int command_eval(int argc, char **argv)
     s.timeout = flags.timeout;
     s.retaining_heads = flags.retaining_heads;
     machine m;
-    if (machine_open(&flags, &m))
-        return command_failed();
+    int opened = machine_open(&flags, &m);
+    if (opened)
+        return opened;
     s.dev = m.dev;
     s.driver = m.driver;
     s.most_hosts = m.most_hosts;

@@ -210,8 +210,9 @@ int command_generate(int argc, char **argv)
     a.print = !a.json;
 
     machine m;
-    if (machine_open(&flags, &m))
-        return command_failed();
+    int opened = machine_open(&flags, &m);
+    if (opened)
+        return opened;
     size_t bytes = text ? strlen(text) : 0;
     char *content = text ? copy_text(text) : read_all(file, &bytes);
     int status = content ? 0 : -1;

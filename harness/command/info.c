@@ -22,7 +22,9 @@ int command_info(int argc, char **argv)
     if (parsed)
         return parsed > 0 ? 0 : command_misused();
     device *dev = device_find(name);
-    if (!dev || dev->open(dev, (int)threads))
+    if (!dev)
+        return command_misused();
+    if (dev->open(dev, (int)threads))
         return command_failed();
     identity id;
     identity_read(&id);

@@ -19,11 +19,13 @@ int command_misused(void)
 int machine_open(const machine_flags *flags, machine *m)
 {
     *m = (machine){.dev = device_find(flags->device), .driver = comm_find(flags->comm)};
-    if (!m->dev || !m->driver || m->driver->open(m->driver, &m->most_hosts, &m->leader))
-        return -1;
+    if (!m->dev || !m->driver)
+        return command_misused();
+    if (m->driver->open(m->driver, &m->most_hosts, &m->leader))
+        return command_failed();
     if (m->dev->open(m->dev, (int)flags->threads)) {
         m->driver->close(m->driver);
-        return -1;
+        return command_failed();
     }
     return 0;
 }

@@ -146,8 +146,9 @@ int command_speed(int argc, char **argv)
     f.axes.seed = f.machine.seed;
     f.axes.retaining_heads = f.machine.retaining_heads;
     machine m;
-    if (machine_open(&f.machine, &m))
-        return command_failed();
+    int opened = machine_open(&f.machine, &m);
+    if (opened)
+        return opened;
     int status = run(&f, &m, links);
     machine_close(&m);
     free(links);

@@ -91,8 +91,7 @@ static int group_open(group *g)
 
 /* ---- Running a sample ---- */
 
-/* The cell of one sample: the options are those that the group's first sample resolved to, so that
- * all samples of a row have the same. */
+/* The cell of one sample. resolved: the options of the row, so that all its samples have the same. */
 static int sample_cell(const group *g, const char *method_text, int hosts, const group_sample *one,
                        const cell *resolved, cell *c)
 {
@@ -265,6 +264,17 @@ static int run_samples(group *g, const char *method_text, int hosts, const cell 
     return 0;
 }
 
+/* The sample with the shortest document. Options with defaults by length are resolved on it: an anchor
+ * that fits its blocks fits all others. */
+static const group_sample *shortest_sample(const group *g)
+{
+    const group_sample *shortest = &g->samples[0];
+    for (int64_t i = 1; i < g->count; i++)
+        if (g->samples[i].prompt.document < shortest->prompt.document)
+            shortest = &g->samples[i];
+    return shortest;
+}
+
 /* Runs one method on the group's samples and writes the row. */
 static int run_row(group *g, const char *method_text, int hosts, progress *progress)
 {
@@ -274,7 +284,7 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     char status_word[32] = "ok", reason[1024] = "";
     totals sum = {0};
     double start = monotonic_seconds();
-    int status = sample_cell(g, method_text, hosts, &g->samples[0], NULL, &resolved);
+    int status = sample_cell(g, method_text, hosts, shortest_sample(g), NULL, &resolved);
     if (!status && hosts > s->most_hosts)
         status = fail("%d hosts wanted, but the launch has %d", hosts, s->most_hosts);
     if (status) {
