@@ -180,7 +180,8 @@ static int write_ruler(const task *task, const task_sample *sample, const tokeni
     if (tokens_before < 0)
         return -1;
     length += task->tokens_to_generate;
-    return json_object_set_new(row, "index", json_integer((json_int_t)utf8_characters(prompt, before))) ||
+    json_int_t offset = (json_int_t)utf8_characters(prompt, before);
+    return json_object_set_new(row, "index", json_integer(offset)) ||
                    json_object_set_new(row, "input", json_stringn(prompt, input_bytes)) ||
                    json_object_set_new(row, "outputs", json_array()) ||
                    json_object_set_new(row, "length", json_integer(length)) ||
@@ -196,16 +197,18 @@ static int write_ruler(const task *task, const task_sample *sample, const tokeni
 static int write_split(const task *task, const task_sample *sample, const tokenizer *tokens,
                        const char *prompt, json_t *row)
 {
-    int64_t length = count_tokens(tokens, prompt, sample->document.count + sample->query.count);
+    const sized_text *document = &sample->document, *query = &sample->query;
+    int64_t length = count_tokens(tokens, prompt, document->count + query->count);
     if (length < 0)
         return -1;
+    length += task->tokens_to_generate;
     return json_object_set_new(row, "index", json_integer(sample->number)) ||
                    json_object_set_new(row, "input_context",
-                                       json_stringn(sample->document.bytes, sample->document.count)) ||
+                                       json_stringn(document->bytes, document->count)) ||
                    json_object_set_new(row, "input_query",
-                                       json_stringn(sample->query.bytes, sample->query.count)) ||
+                                       json_stringn(query->bytes, query->count)) ||
                    json_object_set_new(row, "outputs", json_array()) ||
-                   json_object_set_new(row, "length", json_integer(length + task->tokens_to_generate))
+                   json_object_set_new(row, "length", json_integer(length))
                ? fail("the text is no UTF-8")
                : 0;
 }

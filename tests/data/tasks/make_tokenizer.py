@@ -1,4 +1,4 @@
-"""Trains tokenizer.json, the small byte-level vocabulary that test_tasks.c counts lengths with, on a
+"""Trains tokenizer.json, the small byte-level vocabulary that the tests of tasks count lengths with, on a
 text file given as the argument (the Jargon File). Needs the PyPI package tokenizers."""
 import sys
 from pathlib import Path
