@@ -4,6 +4,7 @@
 #include "harness/error.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,7 +16,7 @@ const chat_template chat = {
     "test", "<|im_start|>system\nThey are all kind.<|im_end|>\n<|im_start|>user\n",
     "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>", NULL};
 
-void write_file(const char *path, const char *bytes, size_t count)
+void write_test_file(const char *path, const char *bytes, size_t count)
 {
     FILE *file = fopen(path, "wb");
     cr_assert(file);

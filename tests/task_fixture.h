@@ -11,7 +11,7 @@ extern const chat_template chat;
 void set_up_tasks(void);
 void tear_down_tasks(void);
 
-void write_file(const char *path, const char *bytes, size_t count);
+void write_test_file(const char *path, const char *bytes, size_t count);
 /* Samples of this task and length in the chat template, seed 7. */
 task_request request_for(const char *name, int64_t length);
 task_samples *open_samples(const task_request *);

@@ -297,7 +297,7 @@ Test(tasks, haystack_files)
         {"abc \xed\xa0\x80", "byte 4 is no UTF-8"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        write_file(scratch, cases[i].content, strlen(cases[i].content));
+        write_test_file(scratch, cases[i].content, strlen(cases[i].content));
         task_request request = request_for("niah_multivalue", 1024);
         request.haystack = scratch;
         if (cases[i].refusal) {
@@ -323,7 +323,7 @@ Test(tasks, jargon_starts_at_its_first_chapter)
     cr_assert(here && !mkdir(text, 0777) && !symlink(here, words));
     static const char jargon[] = "Contents\n  1. Slang\n  2. Style\n\nChapter\u00a01.\u00a0Slang\n\n"
                                  "Day one was calm and plain. Day two was not.\n";
-    write_file(path, jargon, strlen(jargon));
+    write_test_file(path, jargon, strlen(jargon));
     setenv("APBENCH_CACHE", folder, 1);
     task_request request = request_for("niah_single_2", 1024);
     request.haystack = NULL;
