@@ -117,6 +117,7 @@ Test(kernels, gemm)
             check_gemm(draw_between(1, 60), draw_between(1, 60), draw_between(1, 60),
                        (gemm_mode)draw_between(0, 2), draw_between(0, 1));
         check_gemm(50, 67, 3100, GEMM_ADD_F32, true); /* more than one depth */
+        check_gemm(37, 67, 3100, GEMM_STORE, true);
         check_gemm(257, 40, 33, GEMM_STORE, true);    /* the library's part */
         check_gemm(300, 64, 64, GEMM_ADD_F32, true);
         check_gemm(300, 64, 64, GEMM_ADD_F32, false);

@@ -1,6 +1,6 @@
 /* The vector code, written once: sse2.c, avx2.c and avx512.c include this with WIDTH floats a
- * vector and BLOCK keys (or dimensions, or columns) in registers beside MAX_VECTORS vectors of lanes, so
- * that BLOCK * MAX_VECTORS sums and their operands just fill the processor's registers. */
+ * vector and BLOCK keys (or dimensions, or columns) in registers beside MAX_VECTORS vectors of
+ * lanes, so that BLOCK * MAX_VECTORS sums and their operands just fill the registers. */
 #include "kernels/cpu/lanes/lanes.h"
 #include "kernels/hash.h"
 
@@ -17,6 +17,7 @@ const cpu_lanes LANES_TABLE = {
     .attend_few = attend_few,
     .few_rows = few_rows,
     .many_rows = many_rows,
+    .transpose = transpose,
     .rmsnorm = rmsnorm,
     .swiglu = swiglu,
     .silu = silu,

@@ -52,6 +52,10 @@ typedef struct {
                       const float *w, int64_t stride, const float *bias, int64_t n, int64_t k,
                       int add);
 
+    /* to[e * to_stride + i] = from[i * from_stride + e] * scale, for i < rows and e < columns. */
+    void (*transpose)(float *to, int64_t to_stride, const float *from, int64_t from_stride,
+                      int64_t rows, int64_t columns, float scale);
+
     void (*rmsnorm)(float *out, const float *x, const float *weight, int count, float epsilon);
     void (*swiglu)(float *out, const float *gate, const float *up, int64_t count);
     void (*silu)(float *x, int64_t count);

@@ -72,24 +72,29 @@ INLINE void many_rows_vectors(float *c, int64_t ldc, const float *lanes, int row
                               int64_t stride, const float *bias, int64_t n, int64_t k, int add,
                               const int vectors)
 {
-    for (int64_t column = 0; column < n; column += BLOCK) {
-        const float *block[BLOCK];
-        int count = n - column < BLOCK ? (int)(n - column) : BLOCK;
-        for (int j = 0; j < BLOCK; j++) /* the last block repeats the last column */
-            block[j] = w + (column + (j < count ? j : count - 1)) * stride;
-        vector sum[BLOCK][MAX_VECTORS];
-        multiply_rows(sum, block, lanes, k, vectors);
-        float results[BLOCK][MAX_LANES];
+    enum { LINE = 16 }; /* columns that are written at once: a cache line of every row of c */
+    for (int64_t column = 0; column < n; column += LINE) {
+        float results[LINE][MAX_LANES];
+        int count = n - column < LINE ? (int)(n - column) : LINE;
+        for (int first = 0; first < count; first += BLOCK) {
+            const float *block[BLOCK];
+            for (int j = 0; j < BLOCK; j++) /* the last block repeats the last column */
+                block[j] = w + (column + (first + j < count ? first + j : count - 1)) * stride;
+            vector sum[BLOCK][MAX_VECTORS];
+            multiply_rows(sum, block, lanes, k, vectors);
 #pragma GCC unroll 8
-        for (int j = 0; j < BLOCK; j++)
+            for (int j = 0; j < BLOCK; j++)
 #pragma GCC unroll 3
-            for (int v = 0; v < vectors; v++)
-                store(results[j] + v * WIDTH, sum[j][v] + (bias ? bias[column + j % count] : 0));
-        for (int i = 0; i < rows; i++) {
-            float *to = c + i * ldc + column;
-            for (int j = 0; j < count; j++)
-                to[j] = add ? to[j] + results[j][i] : results[j][i];
+                for (int v = 0; v < vectors; v++)
+                    store(results[first + j] + v * WIDTH, sum[j][v]);
         }
+        for (int j = 0; bias && j < count; j++)
+            for (int v = 0; v < vectors; v++)
+                store(results[j] + v * WIDTH, load(results[j] + v * WIDTH) + bias[column + j]);
+        if (add)
+            transpose_block(c + column, ldc, results[0], MAX_LANES, count, rows, 1.0f, 1);
+        else
+            transpose_block(c + column, ldc, results[0], MAX_LANES, count, rows, 1.0f, 0);
     }
 }
 

@@ -1,5 +1,11 @@
 /* The element-wise operations, on one row or range each. */
 
+static void transpose(float *to, int64_t to_stride, const float *from, int64_t from_stride,
+                      int64_t rows, int64_t columns, float scale)
+{
+    transpose_block(to, to_stride, from, from_stride, rows, columns, scale, 0);
+}
+
 static float dot(const float *a, const float *b, int count)
 {
     vector sum = {0};
@@ -30,8 +36,8 @@ static void rmsnorm(float *out, const float *x, const float *weight, int count, 
 }
 
 /* x * e^x / (1 + e^x). The exponent is cut off at 87.3, from where on the quotient is 1, and at
- * -88, where it is 0; it is reduced with ln 2 in two parts, of which the first has so few bits that its
- * products with n are exact. */
+ * -88, where it is 0; it is reduced with ln 2 in two parts, of which the first has so few bits that
+ * its products with n are exact. */
 INLINE vector silu_lanes(vector x)
 {
     vector exponent = larger(splat(-88.0f), -larger(splat(-87.3f), -x));

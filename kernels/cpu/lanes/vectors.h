@@ -67,6 +67,46 @@ INLINE float lane_sum(vector x)
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
+/* to[e * to_stride + i] (+)= from[i * from_stride + e] * scale for i < rows, e < columns, in blocks
+ * of 4 x 4. The rows of `to` are finished one block after the other: their stride may be one that
+ * lets only a few of them into the first cache. */
+INLINE void transpose_block(float *to, int64_t to_stride, const float *from, int64_t from_stride,
+                            int64_t rows, int64_t columns, float scale, const int add)
+{
+    typedef float four __attribute__((vector_size(16)));
+    typedef float loose_four __attribute__((vector_size(16), aligned(4), may_alias));
+    int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+    for (int64_t e = 0; e < whole_columns; e += 4)
+        for (int64_t i = 0; i < whole_rows; i += 4) {
+            const float *row = from + i * from_stride + e;
+            four a = *(const loose_four *)row;
+            four b = *(const loose_four *)(row + from_stride);
+            four c = *(const loose_four *)(row + 2 * from_stride);
+            four d = *(const loose_four *)(row + 3 * from_stride);
+            four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+            four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+            four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+            four turned[4] = {__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5),
+                              __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
+                              __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
+                              __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                loose_four *out = (loose_four *)(to + (e + j) * to_stride + i);
+                if (add)
+                    *out += turned[j] * scale;
+                else
+                    *out = turned[j] * scale;
+            }
+        }
+    for (int64_t e = 0; e < columns; e++)
+        for (int64_t i = e < whole_columns ? whole_rows : 0; i < rows; i++) {
+            float *out = to + e * to_stride + i;
+            *out = from[i * from_stride + e] * scale + (add ? *out : 0);
+        }
+}
+
 /* 2^(n + f), where `shifted` holds n + 127 in its low bits, n in -127..127 (-127 gives 0), and f is
  * in [-1/2, 1/2]. A polynomial of degree 6, its coefficients from a Remez exchange for relative
  * error with p(0) = 1 fixed (2.6e-9 before rounding). */
