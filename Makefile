@@ -1,9 +1,10 @@
 # Builds apbench, its tests and its benchmarks. `make` builds build/apbench; `make test` sets up,
 # builds and runs all tests; SANITIZE=address,undefined builds everything anew under build-$(SANITIZE).
-# WERROR=1 (CI) turns warnings into errors.
+# WERROR=1 (CI) turns warnings into errors; V=1 shows the commands.
 comma := ,
 BUILD := build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 CC ?= cc
+Q := $(if $(V),,@)
 
 MPI_CFLAGS := $(shell pkg-config --cflags ompi-c 2>/dev/null)
 MPI_LIBS := $(shell pkg-config --libs ompi-c 2>/dev/null)
@@ -25,20 +26,25 @@ MPI_PROGRAMS := $(if $(MPI_LIBS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcar
 all: $(BUILD)/apbench
 
 $(BUILD)/apbench: $(OBJECTS)
-	$(CC) -o $@ $^ $(LDLIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/mpi_%: $(BUILD)/tests/mpi_%.o $(BUILD)/tests/comm_cases.o $(LIBRARY)
-	$(CC) -o $@ $^ $(LDLIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(LIBRARY)
-	$(CC) -o $@ $^ -lcriterion $(LDLIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) -o $@ $^ -lcriterion $(LDLIBS)
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(LIBRARY)
-	$(CC) -o $@ $^ $(LDLIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(basename $(notdir $<))) -c -o $@ $<
+	@echo "  CC   $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(basename $(notdir $<))) -c -o $@ $<
 
 # The commit, for --version and the CSV; rewritten only when it changes.
 $(BUILD)/build_commit.h: force

@@ -495,6 +495,7 @@ Test(replay, the_slowest_host_counts)
                            {.prefill_end = 4, .decode_end = 10}};
     times[0].parts[PHASE_PREFILL][PART_FFN] = 5;
     times[1].parts[PHASE_PREFILL][PART_FFN] = 4;
+    times[1].parts[PHASE_PREFILL][PART_COMM] = 9; /* a host that waited much did not work much */
     times[0].parts[PHASE_DECODE][PART_FFN] = 4;
     times[1].parts[PHASE_DECODE][PART_FFN] = 6;
     host_times slowest;

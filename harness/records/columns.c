@@ -47,7 +47,7 @@ static const record_column speed_columns[SPEED_COLUMNS] = {
     [SPEED_PEAK_BYTES] = {"peak_bytes", false, "bytes",
         "device memory of the host that holds most"},
     [SPEED_QKV_S] = {"qkv_s", false, "s",
-        "instrumented repetition, slowest host: Q, K and V projections"},
+        "instrumented repetition, busiest host: Q, K and V projections"},
     [SPEED_COMPRESS_S] = {"compress_s", false, "s",
         "same: scoring and selecting the passing block"},
     [SPEED_COMM_S] = {"comm_s", false, "s",

@@ -144,21 +144,29 @@ void print_options(const page *page, int64_t length)
     bool first = true;
     for (int series = 0; series < all->series_count; series++) {
         const result *last = NULL;
+        bool differ = false; /* among the tasks of a length: defaults follow their samples */
         if (all->series[series].paper || !results_belongs(all, page->group, series))
             continue;
         for (int i = 0; i < all->row_count; i++) {
             const result *row = &all->rows[i];
             if (row->series == series && results_in_group(page->group, row) &&
                 (!length || row->length == length) && *csv_cell(row->file, row->row, column) &&
-                (!last || row->length >= last->length))
+                (!last || row->length >= last->length)) {
+                if (last && row->length == last->length)
+                    differ |= strcmp(csv_cell(last->file, last->row, column),
+                                     csv_cell(row->file, row->row, column)) != 0;
+                else
+                    differ = false;
                 last = row;
+            }
         }
         if (last) {
             char size[32];
-            fprintf(page->out, "%s- %s, %d host%s at %s: %s\n", first ? "\n" : "",
+            fprintf(page->out, "%s- %s, %d host%s at %s: %s%s\n", first ? "\n" : "",
                     all->series[series].label, last->hosts, last->hosts > 1 ? "s" : "",
                     format_size(last->length, size, sizeof size),
-                    csv_cell(last->file, last->row, column));
+                    csv_cell(last->file, last->row, column),
+                    differ ? " (the last task; tasks differ, see the rows)" : "");
             first = false;
         }
     }

@@ -191,7 +191,7 @@ static void print_breakdown(page *page, int64_t wanted)
     if (lines) {
         char size[32];
         fprintf(page->out,
-                "\n**Milliseconds a layer by part, %s tokens** (instrumented repetition, slowest "
+                "\n**Milliseconds a layer by part, %s tokens** (instrumented repetition, busiest "
                 "host)\n\n",
                 format_size(length, size, sizeof size));
         grid_print(&table, page->out);

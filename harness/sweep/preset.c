@@ -13,7 +13,7 @@ const preset preset_table[] = {
     {"quick", "eval", "two needle tasks of five samples: minutes",
      "--models smollm2 --methods flash,star,apb --hosts 4 --lengths 1K "
      "--tasks niah_single_1,niah_multikey_1 --samples 5"},
-    {"niah", "eval", "the eight needle tasks on the default model, 20 samples each: hours on a CPU",
+    {"niah", "eval", "the eight needle tasks on the default model, 20 samples each: two hours on two cores",
      "--models smollm2 --methods flash,star,apb --hosts 4 --lengths 1K,2K --tasks niah "
      "--samples 20"},
     {"paper-table14", "speed", "prefill seconds by length, Llama-3.1-8B on 8 hosts (and figure 1)",

@@ -234,19 +234,26 @@ int replay_measured(const timeline *time, host_times *times)
     return result < 0 ? fail_within("measured timeline") : 0;
 }
 
+/* A host's own work in a phase: everything but waiting. */
+static double work_of(const host_times *times, int phase)
+{
+    double work = 0;
+    for (int part = 0; part < PART_COUNT; part++)
+        work += part == PART_COMM ? 0 : times->parts[phase][part];
+    return work;
+}
+
 void slowest_host(const host_times *times, int hosts, host_times *slowest)
 {
     *slowest = times[0];
     for (int rank = 1; rank < hosts; rank++) {
-        if (times[rank].prefill_end > slowest->prefill_end) {
+        if (times[rank].prefill_end > slowest->prefill_end)
             slowest->prefill_end = times[rank].prefill_end;
-            memcpy(slowest->parts[PHASE_PREFILL], times[rank].parts[PHASE_PREFILL],
-                   sizeof slowest->parts[PHASE_PREFILL]);
-        }
-        if (times[rank].decode_end > slowest->decode_end) {
+        if (times[rank].decode_end > slowest->decode_end)
             slowest->decode_end = times[rank].decode_end;
-            memcpy(slowest->parts[PHASE_DECODE], times[rank].parts[PHASE_DECODE],
-                   sizeof slowest->parts[PHASE_DECODE]);
-        }
+        for (int phase = 0; phase < PHASE_COUNT; phase++)
+            if (work_of(&times[rank], phase) > work_of(slowest, phase))
+                memcpy(slowest->parts[phase], times[rank].parts[phase],
+                       sizeof slowest->parts[phase]);
     }
 }
