@@ -103,9 +103,21 @@ static int store(const flag *f, const char *value)
     int status = 0;
     switch (f->kind) {
     case FLAG_TEXT: *(const char **)f->value = value; break;
-    case FLAG_TEXTS: status = parse_texts(value, f->value); break;
+    case FLAG_TEXTS: {
+        text_list before = *(text_list *)f->value;
+        status = parse_texts(value, f->value);
+        if (!status)
+            text_list_free(&before);
+        break;
+    }
     case FLAG_SIZE: status = parse_size(value, f->value); break;
-    case FLAG_SIZES: status = parse_sizes(value, f->value); break;
+    case FLAG_SIZES: {
+        int64_t *before = ((size_list *)f->value)->items;
+        status = parse_sizes(value, f->value);
+        if (!status)
+            free(before);
+        break;
+    }
     case FLAG_SECONDS: status = parse_seconds(value, f->value); break;
     case FLAG_SWITCH: *(bool *)f->value = true; break;
     }

@@ -112,12 +112,12 @@ int command_check(int argc, char **argv)
 {
     machine_flags flags = MACHINE_FLAGS_DEFAULT;
     const char *name = "smollm2";
-    size_list hosts, lengths;
+    static size_list hosts, lengths;
     double tolerance = 0;
     checker k = {.tokens = 4, .query = 20};
     parse_sizes("1,2,3,4,8", &hosts);
     parse_sizes("611,1K", &lengths);
-    text_list words = {0};
+    static text_list words;
     const flag table[] = {
         {"model", FLAG_TEXT, &name, "NAME", "preset or Hugging Face directory"},
         {"hosts", FLAG_SIZES, &hosts, "LIST", "hosts that share a document"},

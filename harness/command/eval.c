@@ -1,6 +1,5 @@
 /* `apbench eval`: tasks under methods, scored, and compared with exact attention. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "build_commit.h"
 #include "harness/command/command.h"
@@ -34,9 +33,9 @@ static int check_flags(const accuracy_sweep *s, const text_list *names)
 
 int command_eval(int argc, char **argv)
 {
-    accuracy_sweep s = {.samples = 20, .chat = true, .fidelity = true};
+    static accuracy_sweep s = {.samples = 20, .chat = true, .fidelity = true};
     machine_flags flags = MACHINE_FLAGS_DEFAULT;
-    text_list names = {0};
+    static text_list names;
     const char *preset = NULL, *out = "results/local/accuracy.csv";
     bool no_chat = false, no_fidelity = false;
     flags.seed = 42; /* RULER's */
@@ -96,7 +95,5 @@ int command_eval(int argc, char **argv)
     if (s.records)
         records_close(s.records);
     machine_close(&m);
-    free(s.tasks);
-    text_list_free(&names);
     return exit_status;
 }

@@ -180,7 +180,8 @@ int command_generate(int argc, char **argv)
     machine_flags flags = MACHINE_FLAGS_DEFAULT;
     const char *name = "smollm2", *method_text = "flash", *text = NULL, *file = NULL;
     int64_t hosts = 1, new_tokens = 64, query_tokens = 0;
-    answer a = {.steps = json_array()};
+    static answer a;
+    a.steps = json_array();
     bool chat = false;
     const flag table[] = {
         {"model", FLAG_TEXT, &name, "NAME", "preset or Hugging Face directory"},

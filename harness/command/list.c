@@ -89,7 +89,7 @@ int command_list(int argc, char **argv)
 {
     static const char usage[] = "usage: apbench list methods|devices|comms|links|models|presets|"
                                 "tasks|columns\n";
-    text_list words = {0};
+    static text_list words;
     int parsed = options_parse(usage, NULL, 0, argc, argv, &words);
     if (parsed > 0)
         return 0;

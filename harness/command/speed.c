@@ -1,6 +1,5 @@
 /* `apbench speed`: the sweep over models x methods x hosts x lengths. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "build_commit.h"
@@ -112,7 +111,7 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
 
 int command_speed(int argc, char **argv)
 {
-    speed_flags f = {.machine = MACHINE_FLAGS_DEFAULT, .reps = 3, .warmup = 1};
+    static speed_flags f = {.machine = MACHINE_FLAGS_DEFAULT, .reps = 3, .warmup = 1};
     f.axes.query = 50;
     f.axes.new_tokens = 4;
     f.out = "results/local/speed.csv";
@@ -139,7 +138,8 @@ int command_speed(int argc, char **argv)
     int parsed = preset_options_parse(usage, table, FLAG_COUNT(table), argc, argv);
     if (parsed > 0)
         return 0;
-    link_model *links = alloc_or_die((size_t)f.links.count, sizeof *links);
+    static link_model *links;
+    links = alloc_or_die((size_t)f.links.count, sizeof *links);
     if (parsed || check_flags(&f, links))
         return command_misused();
     f.axes.layers = f.machine.layers;
@@ -151,6 +151,5 @@ int command_speed(int argc, char **argv)
         return opened;
     int status = run(&f, &m, links);
     machine_close(&m);
-    free(links);
     return status;
 }

@@ -53,14 +53,13 @@ int preset_options_parse(const char *usage, const flag *flags, int flag_count, i
         if (!p)
             return -1;
         /* The texts stay: flags point into them. */
-        text_list words = {0};
+        static text_list words;
         text_list_push(&words, argv[0]);
         char *rest = copy_text(p->flags), *copy = rest, *word;
         while ((word = strsep(&rest, " ")))
             text_list_push(&words, word);
         free(copy);
         int status = options_parse(usage, flags, flag_count, words.count, words.items, NULL);
-        free(words.items);
         if (status)
             return status;
     }
