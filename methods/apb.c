@@ -44,8 +44,9 @@ static int apb_resolve(cell *c)
     if (anchor < least)
         anchor = least;
     int rows = c->options[SCHEDULE] == SCHEDULE_TABLE8 ? TABLE8_ROWS : TABLE14_ROWS;
+    /* A prompt made for a length leaves room for its answer: up to 1K tokens less still counts. */
     for (int i = 0; i < rows; i++)
-        if (length >= table8[i].length)
+        if (length + 1024 >= table8[i].length)
             anchor = table8[i].anchor, passing = table8[i].passing;
     if (c->options[ANCHOR] == OPTION_AUTO)
         c->options[ANCHOR] = anchor;
@@ -56,7 +57,7 @@ static int apb_resolve(cell *c)
     if (c->options[COMPRESSOR] == COMPRESSOR_RETAINING && !c->retaining_width)
         return fail("compressor=retaining needs retaining heads, and the model has none; give them "
                     "with --retaining-heads");
-    if (block < c->options[ANCHOR] + c->options[PASSING])
+    if (c->options[ANCHOR] > block || c->options[PASSING] > block - c->options[ANCHOR])
         return fail("apb needs blocks of at least anchor + passing = %lld + %lld tokens, and %d "
                     "hosts share %lld tokens in blocks of %lld",
                     (long long)c->options[ANCHOR], (long long)c->options[PASSING], c->hosts,

@@ -97,7 +97,7 @@ typedef struct {
     const void *retaining_fc2; /* [kv_heads, width] */
 } attend_context;
 
-/* Per layer and host, but for the last three. Padding counts as rows. */
+/* Of one host, and of one layer but for work_bytes, which serves all layers. Padding counts as rows. */
 typedef struct {
     double linear_rows;       /* rows through projections and FFN */
     double attention_pairs;   /* visible (query row, key) pairs per head */

@@ -22,12 +22,6 @@ size_t query_work_bytes(const cell *c, const device *dev, int64_t rows)
     return take_buffers(c, dev, rows, NULL, &(query_buffers){0});
 }
 
-double query_bytes_sent(const cell *c, const device *dev, int64_t rows)
-{
-    double lse = (double)(rows * c->shape.heads) * sizeof(float);
-    return (c->hosts - 1) * ((double)q_bytes(c, dev, rows) + lse);
-}
-
 int query_attend(query_context *x)
 {
     const cell *c = x->cell;

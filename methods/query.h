@@ -20,6 +20,4 @@ typedef struct {
 
 size_t query_work_bytes(const cell *, const device *, int64_t rows);
 int query_attend(query_context *);
-/* Bytes that a host sends in one layer: out and log-sum-exp to the H - 1 others. */
-double query_bytes_sent(const cell *, const device *, int64_t rows);
 #endif

@@ -5,14 +5,19 @@
 
 enum { ANCHOR, REFERENCE_MASK };
 
+static int64_t block_of(const cell *c) { return ceil_div(c->document, c->hosts); }
+
+/* Left open it is the whole first block, whatever its length. */
+static int64_t anchor_of(const cell *c)
+{
+    return c->options[ANCHOR] == OPTION_AUTO ? block_of(c) : c->options[ANCHOR];
+}
+
 static int star_resolve(cell *c)
 {
-    int64_t block = ceil_div(c->document, c->hosts);
-    if (c->options[ANCHOR] == OPTION_AUTO)
-        c->options[ANCHOR] = block;
-    if (c->options[ANCHOR] > block)
+    if (anchor_of(c) > block_of(c))
         return fail("star's anchor of %lld tokens is longer than a block (%lld tokens)",
-                    (long long)c->options[ANCHOR], (long long)block);
+                    (long long)anchor_of(c), (long long)block_of(c));
     return 0;
 }
 
@@ -20,8 +25,8 @@ static void star_plan(const cell *c, const device *dev, int rank, plan *p)
 {
     (void)dev;
     if (rank > 0)
-        plan_add(p, SPAN_ANCHOR, TOKENS_DOCUMENT, 0, c->options[ANCHOR], 0, false);
-    plan_block(p, c, rank, ceil_div(c->document, c->hosts));
+        plan_add(p, SPAN_ANCHOR, TOKENS_DOCUMENT, 0, anchor_of(c), 0, false);
+    plan_block(p, c, rank, block_of(c));
     p->owner = c->hosts - 1;
     p->reference_query_mask = c->options[REFERENCE_MASK];
 }
@@ -43,16 +48,15 @@ static int star_attend(attend_context *x)
 
 static void star_cost(const cell *c, const device *dev, int rank, method_cost *cost)
 {
-    int64_t block = ceil_div(c->document, c->hosts);
-    double rows = (double)(block + (rank > 0 ? c->options[ANCHOR] : 0));
+    double rows = (double)(block_of(c) + (rank > 0 ? anchor_of(c) : 0));
     cost->linear_rows = rows;
     cost->attention_pairs = causal_pairs(rows);
-    cost->kv_bytes = (double)kv_bytes(c, dev, block);
+    cost->kv_bytes = (double)kv_bytes(c, dev, block_of(c));
 }
 
 static const method_option options[] = {
     [ANCHOR] = {"anchor", OPTION_TOKENS, NULL, OPTION_AUTO,
-                "document tokens in front of each block but the first [a whole block]"},
+                "document tokens in front of each block but the first [auto: a whole block]"},
     [REFERENCE_MASK] = {"reference_mask", OPTION_BOOL, NULL, 0,
                         "hide the newest keys from the query as the published code does"},
 };

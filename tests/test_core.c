@@ -152,6 +152,10 @@ Test(core, cost_equals_counters)
                                      "%s, host %d of %d, length %d: %.0f FLOPs, formula %.0f",
                                      methods[i], rank, hosts, (int)length, result.host_flops[rank],
                                      cost_flops(&c, &cost));
+                        plan layout = {0};
+                        c.method->plan(&c, dev, rank, &layout);
+                        cr_expect_eq(cost.work_bytes, layout.work_bytes);
+                        cr_expect_eq(cost.kv_bytes, kv_bytes(&c, dev, layout.cached_rows));
                         cr_expect_eq(result.host_bytes_sent[rank],
                                      c.shape.layers * cost.bytes_sent,
                                      "%s, host %d of %d, length %d: %.0f bytes, formula %.0f",

@@ -17,6 +17,7 @@ typedef struct {
     run_result *result;
     layer_scratch scratch;
     void *scratch_memory;
+    void **zones; /* [hosts]: freed when all transfers are over, which a failed host does not know */
 } runner;
 
 /* One host's zone. Rows of q, out and x are the plan's; the query phase has its own few rows. */
@@ -208,23 +209,29 @@ static int prefill_layer(host *h, int layer)
     return 0;
 }
 
+/* Real hosts agree on it, so that all leave the run at the same place and the launch lives on. */
 static int check_deadline(const host *h, int layer)
 {
     double deadline = h->run->request->deadline;
-    if (deadline > 0 && monotonic_seconds() > deadline)
-        return fail("timeout in layer %d", layer);
-    return 0;
+    if (deadline <= 0)
+        return 0;
+    double late = monotonic_seconds() > deadline;
+    if (!h->links->driver->projected) {
+        timeline_entry *entry = timeline_pause(h->links->time, ENTRY_PAUSE, 0);
+        int status = h->links->driver->reduce_max(h->links, &late, 1);
+        timeline_resume(h->links->time, entry);
+        if (status)
+            return -1;
+    }
+    return late ? fail("timeout in layer %d", layer) : 0;
 }
 
 static int prefill(host *h)
 {
-    const run_request *r = h->run->request;
     h->dev->embed(h->dev, h->x, h->ids, h->model->embedding, h->plan.rows, h->cell->shape.hidden);
     for (int layer = 0; layer < h->cell->shape.layers; layer++) {
         if (check_deadline(h, layer) || prefill_layer(h, layer))
             return -1;
-        if (r->on_layer && h->links->rank == 0)
-            r->on_layer(r->argument, layer);
     }
     h->cached = h->plan.kept_rows;
     return 0;
@@ -295,9 +302,9 @@ static int few_rows(host *h, int64_t rows, int64_t first_new)
     int64_t now_cached = h->cached + (owner ? rows : 0);
     dev->embed(dev, h->few_x, h->few_ids, h->model->embedding, rows, h->cell->shape.hidden);
     few_step step = {h, 0, rows, h->few_positions + first_new};
+    if (check_deadline(h, 0))
+        return -1;
     for (; step.layer < h->cell->shape.layers; step.layer++) {
-        if (check_deadline(h, step.layer))
-            return -1;
         int status = 0;
         RANGE(links->time, PART_QKV)
         status = driver->replicated(links, few_project, &step, h->few_qkv, q + kv);
@@ -379,8 +386,6 @@ static int generate(host *h)
     int rank = h->links->rank;
     result->host_flops[rank] = (double)timeline_flops(time);
     result->host_bytes_sent[rank] = (double)h->links->bytes_sent;
-    result->flops = fmax(result->flops, result->host_flops[rank]);
-    result->bytes_sent = fmax(result->bytes_sent, result->host_bytes_sent[rank]);
 
     h->dev->upload(h->dev, h->few_ids, r->query, (size_t)c->query * sizeof *r->query);
     if (few_rows(h, c->query, 0))
@@ -392,8 +397,11 @@ static int generate(host *h)
             if (few_rows(h, 1, c->query + step - 1))
                 return -1;
         }
-        if (step == 0)
+        if (step == 0) {
             timeline_phase(time, PHASE_PREFILL_END);
+            result->flops = fmax(result->flops, (double)timeline_flops(time));
+            result->bytes_sent = fmax(result->bytes_sent, (double)h->links->bytes_sent);
+        }
         timeline_entry *aside = timeline_pause(time, ENTRY_PAUSE, 0);
         take_token(h, step, &ended);
         timeline_resume(time, aside);
@@ -401,7 +409,6 @@ static int generate(host *h)
             break;
     }
     timeline_phase(time, PHASE_DECODE_END);
-    result->total_bytes_sent = fmax(result->total_bytes_sent, (double)h->links->bytes_sent);
     return 0;
 }
 
@@ -409,21 +416,19 @@ static int generate(host *h)
 static int collect_measured(comm *links, run_result *result)
 {
     enum { TIMES = sizeof(host_times) / sizeof(double) };
-    int count = 3 + links->size * TIMES;
+    int count = 2 + links->size * TIMES;
     double *values = alloc_or_die((size_t)count, sizeof *values);
     values[0] = result->flops;
     values[1] = result->bytes_sent;
-    values[2] = result->total_bytes_sent;
     host_times own;
     int status = replay_measured(links->time, &own);
-    memcpy(values + 3 + links->rank * TIMES, &own, sizeof own);
+    memcpy(values + 2 + links->rank * TIMES, &own, sizeof own);
     if (!status)
         status = links->driver->reduce_max(links, values, count);
     result->flops = values[0];
     result->bytes_sent = values[1];
-    result->total_bytes_sent = values[2];
     result->measured = alloc_or_die((size_t)links->size, sizeof *result->measured);
-    memcpy(result->measured, values + 3, (size_t)links->size * sizeof *result->measured);
+    memcpy(result->measured, values + 2, (size_t)links->size * sizeof *result->measured);
     free(values);
     return status;
 }
@@ -438,6 +443,7 @@ static int host_body(comm *links, void *argument)
     void *memory = dev->alloc(dev, bytes);
     if (!memory)
         return fail("out of memory: %zu bytes wanted on the device", bytes);
+    run->zones[links->rank] = memory;
     host_take(&h, r->cell, dev, links->rank, r->new_tokens, memory);
     upload_rows(&h);
     int64_t positions = r->cell->query + r->new_tokens;
@@ -452,10 +458,16 @@ static int host_body(comm *links, void *argument)
     if (!status)
         status = generate(&h);
     dev->sync(dev);
-    dev->free(dev, memory);
     if (!status && !links->driver->projected)
         status = collect_measured(links, run->result);
     return status;
+}
+
+/* Real hosts agree on the deadline between layers; a transfer gives up later, when a host hangs. */
+static double transfers_deadline(const run_request *r)
+{
+    double grace = r->driver->projected ? 0 : 10;
+    return r->deadline > 0 ? r->deadline + grace : 0;
 }
 
 int run_cell(const run_request *r, run_result *result)
@@ -463,6 +475,8 @@ int run_cell(const run_request *r, run_result *result)
     device *dev = r->model->dev;
     const cell *c = r->cell;
     int64_t length = c->document + c->query;
+    if (r->new_tokens < 1)
+        return fail("a cell makes at least one token, %lld were asked for", (long long)r->new_tokens);
     if (c->query < 1 || c->document < 1)
         return fail("a cell needs at least one document and one query token, got %lld and %lld",
                     (long long)c->document, (long long)c->query);
@@ -477,15 +491,19 @@ int run_cell(const run_request *r, run_result *result)
         result->timelines[i] = (timeline){.dev = dev,
                                            .parts = r->parts,
                                            .wall_start = monotonic_seconds(),
-                                           .deadline = r->deadline};
+                                           .deadline = transfers_deadline(r)};
     run_memory memory;
     run_memory_plan(&r->model->config, r->model->layers, c, dev, r->new_tokens, &memory);
     result->peak_bytes = memory.weights + memory.shared + memory.zone_largest;
 
-    runner run = {.request = r, .result = result};
+    runner run = {.request = r,
+                  .result = result,
+                  .zones = alloc_or_die((size_t)c->hosts, sizeof(void *))};
     run.scratch_memory = dev->alloc(dev, memory.shared);
-    if (!run.scratch_memory)
+    if (!run.scratch_memory) {
+        free(run.zones);
         return fail("out of memory: %zu bytes wanted on the device", memory.shared);
+    }
     zone z = {run.scratch_memory, 0};
     layer_scratch_take(&z, &c->shape, dev, length + r->new_tokens, &run.scratch);
     rope_table_fill(&r->model->config, dev, &run.scratch);
@@ -493,6 +511,10 @@ int run_cell(const run_request *r, run_result *result)
     int status = r->driver->run(r->driver, c->hosts, dev, result->timelines, host_body, &run);
     dev->sync(dev);
     result->wall_s = monotonic_seconds() - start;
+    for (int i = 0; i < c->hosts; i++)
+        if (run.zones[i])
+            dev->free(dev, run.zones[i]);
+    free(run.zones);
     dev->free(dev, run.scratch_memory);
     return status;
 }

@@ -27,15 +27,13 @@ typedef struct {
     const comm_driver *driver;
     const int32_t *document, *query;
     int64_t new_tokens;      /* generated at most; >= 1 (the first token ends the prefill) */
-    const int32_t *stop_ids; /* generation ends with one of them (never the first token's place) */
+    const int32_t *stop_ids; /* generation ends with one of them */
     int stop_count;
     double deadline;         /* monotonic seconds after which the run fails; 0 = none */
     bool parts;              /* instrumented: record the parts of each layer */
     /* Called on host 0 after each token with its logits [vocab] in host memory; may be NULL. */
     void (*on_token)(void *argument, int step, int32_t id, const float *logits);
     void *argument;
-    /* Called on host 0 as layers of the prefill are done: progress. May be NULL. */
-    void (*on_layer)(void *argument, int layer);
 } run_request;
 
 typedef struct {
@@ -46,8 +44,7 @@ typedef struct {
     int hosts;
     double wall_s;        /* the whole run, this process */
     double *host_flops, *host_bytes_sent; /* [hosts], prefill of the document; own hosts only */
-    double flops, bytes_sent; /* the same of the host with the most */
-    double total_bytes_sent;  /* with query phase and decode, likewise */
+    double flops, bytes_sent; /* up to the first token (query phase too), of the host with the most */
     host_times *measured; /* [hosts] on links that are real; NULL where they are projected */
     size_t peak_bytes;    /* of the largest real host */
 } run_result;

@@ -48,7 +48,6 @@ int sweep_make(const sweep_axes *, const device *, size_t room, bool shared_devi
                sweep *);
 void sweep_free(sweep *);
 
-/* Expected seconds of one repetition at these rates: FLOP/s of products, and the share of it that a
- * whole prefill reaches (0.6 until measured cells say better). */
+/* Expected seconds of one repetition at this rate of FLOP/s. */
 double sweep_cell_seconds(const sweep_cell *, double flops_per_second, bool shared_device);
 #endif
