@@ -132,6 +132,11 @@ int command_check(int argc, char **argv)
         return 0;
     if (!parsed && words.count != 1)
         parsed = fail("check wants one method; see 'apbench check --help'");
+    if (!parsed && k.tokens < 1)
+        parsed = fail("--new-tokens must be at least 1");
+    for (int h = 0; h < hosts.count && !parsed; h++)
+        if (hosts.items[h] < 1 || hosts.items[h] > 65536)
+            parsed = fail("--hosts %lld: a cell has 1 to 65536 hosts", (long long)hosts.items[h]);
     cell probe = {0};
     if (parsed || method_parse(words.items[0], &probe))
         return command_misused();
@@ -151,7 +156,12 @@ int command_check(int argc, char **argv)
         for (int h = 0; h < hosts.count && !status; h++)
             if (hosts.items[h] <= m.most_hosts)
                 status = check_one(&k, lengths.items[l], (int)hosts.items[h]);
+            else if (m.leader)
+                printf("%8lld tokens, %3lld hosts: left out, the launch has %d\n",
+                       (long long)lengths.items[l], (long long)hosts.items[h], m.most_hosts);
     int exit_status = status ? command_failed() : k.failed > 0;
+    if (status && m.most_hosts != 1)
+        m.driver->abort(m.driver);
     model_close(model);
     machine_close(&m);
     return exit_status;

@@ -82,8 +82,10 @@ int command_eval(int argc, char **argv)
     s.most_hosts = m.most_hosts;
     s.leader = m.leader;
     identity_read(&s.id);
-    int status = 0;
-    if (m.leader) {
+    size_t total;
+    m.dev->memory(m.dev, &s.room, &total);
+    int status = m.driver->share(m.driver, &s.room, sizeof s.room); /* all judge alike */
+    if (!status && m.leader) {
         s.records = records_open(out, RECORD_ACCURACY, BUILD_COMMIT);
         status = s.records ? 0 : -1;
     }

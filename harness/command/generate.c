@@ -170,6 +170,22 @@ static int generate(const machine *m, const model *model, const machine_flags *f
     return status;
 }
 
+/* The prompt is read by the leader (standard input reaches no other process) and given to all. */
+static int share_prompt(const machine *m, char **content, size_t *bytes)
+{
+    int64_t count = *content ? (int64_t)*bytes : -1;
+    if (m->driver->share(m->driver, &count, sizeof count))
+        return -1;
+    if (count < 0)
+        return m->leader ? -1 : fail("the leading process could not read the prompt");
+    if (!m->leader) {
+        free(*content);
+        *content = alloc_or_die((size_t)count + 1, 1);
+        *bytes = (size_t)count;
+    }
+    return m->driver->share(m->driver, *content, (size_t)count);
+}
+
 static const char usage[] =
     "usage: apbench generate --prompt TEXT [flags]\n\n"
     "Answers one prompt greedily, the prefill shared by --hosts under --method. Without --chat the\n"
@@ -215,8 +231,8 @@ int command_generate(int argc, char **argv)
     if (opened)
         return opened;
     size_t bytes = text ? strlen(text) : 0;
-    char *content = text ? copy_text(text) : read_all(file, &bytes);
-    int status = content ? 0 : -1;
+    char *content = text ? copy_text(text) : m.leader ? read_all(file, &bytes) : NULL;
+    int status = share_prompt(&m, &content, &bytes);
     prompt p = {0};
     a.model = status ? NULL
                      : model_open(name, m.dev, (int)flags.layers, (uint64_t)flags.seed,
@@ -225,6 +241,8 @@ int command_generate(int argc, char **argv)
         generate(&m, a.model, &flags, &c, &p, new_tokens, &a))
         status = -1;
     int exit_status = status ? command_failed() : 0;
+    if (status && m.most_hosts != 1)
+        m.driver->abort(m.driver);
     prompt_free(&p);
     free(content);
     token_list_free(&a.ids);

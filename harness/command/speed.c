@@ -88,6 +88,9 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
     if (!status && !f->dry_run)
         status = check_paper_preset(f, &s);
     misused = made && status;
+    if (!status && m->leader && sweep.left_out)
+        fprintf(stderr, "%d cells want more hosts than the %d of this launch: left out\n",
+                sweep.left_out, m->most_hosts);
     if (!status && f->dry_run) {
         if (m->leader)
             speed_dry_run(&s);

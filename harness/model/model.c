@@ -429,6 +429,22 @@ static int open_weights(model *m, const safetensors *files, const safetensors *h
     return 0;
 }
 
+/* Presets are known by name; a directory's last part alone would not tell two models apart. */
+static char *origin_of(const char *name, const char *directory, const char *heads)
+{
+    bool preset = !directory;
+    for (int i = 0; i < model_preset_count; i++)
+        preset |= !strcmp(model_presets[i].name, name);
+    char *full = preset ? NULL : realpath(directory, NULL), *full_heads = NULL;
+    if (heads)
+        full_heads = realpath(heads, NULL);
+    char *text = format_text("%s%s%s", full ? full : "", full_heads ? "+" : "",
+                             full_heads ? full_heads : "");
+    free(full);
+    free(full_heads);
+    return text;
+}
+
 model *model_open(const char *name, device *dev, int layers, uint64_t seed,
                   const char *retaining_heads)
 {
@@ -439,6 +455,7 @@ model *model_open(const char *name, device *dev, int layers, uint64_t seed,
     model *m = alloc_or_die(1, sizeof *m);
     m->name = last_part(name);
     m->directory = directory;
+    m->origin = origin_of(name, directory, retaining_heads);
     m->config = config;
     m->dev = dev;
     m->random = !directory;
@@ -483,5 +500,6 @@ void model_close(model *m)
     free(m->layer);
     free(m->name);
     free(m->directory);
+    free(m->origin);
     free(m);
 }

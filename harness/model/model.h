@@ -45,6 +45,7 @@ typedef struct {
     void *lm_head;     /* [vocab, hidden]; == embedding when tied */
     float *final_norm; /* [hidden] */
     layer_weights *layer;
+    char *origin;        /* "" for presets; else the directory and the heads given: who the weights are */
     int retaining_width; /* hidden width of the retaining heads; 0 = none loaded */
     tokenizer *tokens;   /* NULL for random weights */
     const chat_template *chat;

@@ -129,6 +129,13 @@ static int run_sample(const group *g, const cell *c, const group_sample *one, in
     return status;
 }
 
+/* Logits reach the leading process only; the others note that the reference has been run. */
+static void mark_exact(group_sample *one)
+{
+    if (!one->exact.steps)
+        one->exact.steps = -1;
+}
+
 /* The exact distribution of a sample's first token, computed when it is first asked for. */
 static int need_exact(const group *g, group_sample *one)
 {
@@ -141,8 +148,8 @@ static int need_exact(const group *g, group_sample *one)
     if (!status)
         status = run_sample(g, &c, one, 1, &trace, &result);
     one->exact = trace;
-    if (!status && !one->exact.steps)
-        one->exact.steps = -1; /* another process leads and has them */
+    if (!status)
+        mark_exact(one);
     run_result_free(&result);
     return status;
 }
@@ -172,6 +179,10 @@ static void fill_row(const group *g, const cell *c, const char *method_text, rec
     if (s->limit)
         record_integer(row, ACCURACY_LIMIT, s->limit);
     record_integer(row, ACCURACY_THREADS, s->dev->threads);
+    record_text(row, ACCURACY_WEIGHTS, g->model->origin);
+    record_text(row, ACCURACY_SOURCE, s->file ? s->file : s->haystack ? s->haystack : "");
+    record_integer(row, ACCURACY_CHAT, s->chat);
+    record_integer(row, ACCURACY_FIDELITY, s->fidelity);
     record_text(row, ACCURACY_VARIANT, colon ? colon + 1 : "");
     record_integer(row, ACCURACY_MODEL_LAYERS, g->model->config.shape.layers);
     record_text(row, ACCURACY_MACHINE, s->id.machine);
@@ -250,11 +261,16 @@ static int run_samples(group *g, const char *method_text, int hosts, const cell 
         logits_trace trace;
         run_result result;
         int status = run_sample(g, &c, one, g->task->tokens_to_generate, &trace, &result);
-        if (!status && g->sweep->leader)
-            status = score_sample(g, &c, i, &trace, &result, sum);
+        int scored = !status && g->sweep->leader ? score_sample(g, &c, i, &trace, &result, sum) : 0;
+        /* Only the leader scores and writes: what became of that, all must know. */
+        if (!status && g->sweep->driver->share(g->sweep->driver, &scored, sizeof scored))
+            status = -1;
+        if (!status && scored)
+            status = g->sweep->leader ? -1 : fail("the leading process could not record a sample");
         if (!status && c.method->single_host && !one->exact.steps) {
             one->exact = trace; /* the reference itself: kept for the methods to come */
             trace = (logits_trace){0};
+            mark_exact(one);
         }
         logits_trace_free(&trace);
         run_result_free(&result);
@@ -275,6 +291,26 @@ static const group_sample *shortest_sample(const group *g)
     return shortest;
 }
 
+/* Whether the longest sample fits the device; else the CSV's word for it and the reason. */
+static int judge(const group *g, const char *method_text, int hosts, const cell *resolved,
+                 char *word, size_t word_bytes, char *reason, size_t reason_bytes)
+{
+    const group_sample *longest = &g->samples[0];
+    for (int64_t i = 1; i < g->count; i++)
+        if (g->samples[i].prompt.document > longest->prompt.document)
+            longest = &g->samples[i];
+    sweep_cell judged = {0};
+    if (sample_cell(g, method_text, hosts, longest, resolved, &judged.cell))
+        return 0; /* run_samples() says so of the sample */
+    sweep_cell_judge(&judged, g->model, g->sweep->dev, g->sweep->room, g->sweep->driver->projected,
+                     g->task->tokens_to_generate);
+    if (judged.verdict == CELL_RUNS)
+        return 0;
+    snprintf(word, word_bytes, "%s", cell_verdict_names[judged.verdict]);
+    snprintf(reason, reason_bytes, "%s", judged.reason);
+    return -1;
+}
+
 /* Runs one method on the group's samples and writes the row. */
 static int run_row(group *g, const char *method_text, int hosts, progress *progress)
 {
@@ -285,11 +321,12 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     totals sum = {0};
     double start = monotonic_seconds();
     int status = sample_cell(g, method_text, hosts, shortest_sample(g), NULL, &resolved);
-    if (!status && hosts > s->most_hosts)
-        status = fail("%d hosts wanted, but the launch has %d", hosts, s->most_hosts);
     if (status) {
         snprintf(status_word, sizeof status_word, "unsupported");
         snprintf(reason, sizeof reason, "%s", fail_text());
+    } else {
+        status = judge(g, method_text, hosts, &resolved, status_word, sizeof status_word, reason,
+                       sizeof reason);
     }
     fill_row(g, &resolved, method_text, &row);
     bool wanted = !s->records || !records_done(s->records, &row);
@@ -299,6 +336,7 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     }
     if (!wanted) {
         progress->total--;
+        progress->expected_left--;
         record_clear(&row);
         return 0;
     }
@@ -359,6 +397,14 @@ static int run_group(group *g, progress *progress)
             if (status || (c.method->single_host && h > 0))
                 continue;
             int hosts = c.method->single_host ? 1 : (int)s->hosts.items[h];
+            if (hosts > s->most_hosts) { /* another launch's work */
+                if (s->leader)
+                    fprintf(stderr, "%s on %d hosts: left out, the launch has %d\n",
+                            s->methods.items[k], hosts, s->most_hosts);
+                progress->total--;
+                progress->expected_left--;
+                continue;
+            }
             status = run_row(g, s->methods.items[k], hosts, progress);
         }
     group_close(g);

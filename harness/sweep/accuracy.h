@@ -12,6 +12,7 @@ typedef struct {
     device *dev;
     const comm_driver *driver;
     int most_hosts;
+    size_t room; /* bytes that the device had free before anything was loaded */
     bool leader;
     text_list models, methods;
     size_list hosts, lengths;

@@ -38,19 +38,13 @@ void sweep_cell_judge(sweep_cell *s, const model *described, const device *dev, 
 }
 
 /* The cell's fields that come from model, length and flags; the method's own by resolve(). */
-static void fill_cell(sweep_cell *s, const sweep_axes *axes, const model *m, const prompt *p,
-                      int most_hosts)
+static void fill_cell(sweep_cell *s, const sweep_axes *axes, const model *m, const prompt *p)
 {
     cell *c = &s->cell;
     cell_from_model(c, &m->config, m);
     prompt_to_cell(p, c);
     c->seed = (uint64_t)axes->seed;
-    int status = 0;
-    if (c->hosts > most_hosts)
-        status = fail("%d hosts wanted, but the launch has %d", c->hosts, most_hosts);
-    if (!status && c->method->resolve)
-        status = c->method->resolve(c);
-    if (status) {
+    if (c->method->resolve && c->method->resolve(c)) {
         s->verdict = CELL_UNSUPPORTED;
         snprintf(s->reason, sizeof s->reason, "%s", fail_text());
     }
@@ -68,9 +62,13 @@ static int add_cell(sweep *sweep, const sweep_axes *axes, int model, int64_t len
     if (s.cell.method->single_host && h > 0)
         return 0;
     s.cell.hosts = s.cell.method->single_host ? 1 : (int)axes->hosts.items[h];
+    if (s.cell.hosts > most_hosts) {
+        sweep->left_out++;
+        return 0;
+    }
     const char *colon = strchr(method_text, ':');
     s.variant = colon ? colon + 1 : "";
-    fill_cell(&s, axes, sweep->models[model], p, most_hosts);
+    fill_cell(&s, axes, sweep->models[model], p);
     if (s.verdict == CELL_RUNS)
         sweep_cell_judge(&s, sweep->models[model], dev, room, shared_device, axes->new_tokens);
     sweep->cells = realloc_or_die(sweep->cells, (size_t)sweep->count + 1, sizeof *sweep->cells);

@@ -40,10 +40,11 @@ typedef struct sweep {
     int model_count;
     sweep_cell *cells;
     int count;
+    int left_out; /* cells that want more hosts than the launch has: another launch's work */
 } sweep;
 
 /* -1 with a sentence when an axis names something that does not exist or is out of range.
- * most_hosts: of the launch; cells with more are unsupported. */
+ * most_hosts: of the launch; cells with more are left out and counted. */
 int sweep_make(const sweep_axes *, const device *, size_t room, bool shared_device, int most_hosts,
                sweep *);
 void sweep_free(sweep *);

@@ -42,10 +42,11 @@ static void fill_row(const speed_sweep *s, const sweep_cell *cell, int link, rec
     record_integer(row, SPEED_THREADS, s->dev->threads);
     record_integer(row, SPEED_SEED, s->axes->seed);
     record_integer(row, SPEED_NEW_TOKENS, s->axes->new_tokens);
+    record_text(row, SPEED_WEIGHTS, m->origin);
     record_text(row, SPEED_VARIANT, cell->variant);
     record_integer(row, SPEED_MODEL_LAYERS, m->config.shape.layers);
     record_integer(row, SPEED_PROJECTED, linked);
-    record_number(row, SPEED_LOAD, machine_load());
+    record_number(row, SPEED_LOAD, s->load);
     record_text(row, SPEED_MACHINE, s->id.machine);
     record_text(row, SPEED_LIBRARIES, s->id.libraries);
 }
@@ -211,6 +212,7 @@ static int run_one(speed_sweep *s, const model *m, const sweep_cell *cell, const
 {
     char name[512];
     name_cell(s->sweep, cell, name, sizeof name);
+    s->load = machine_load();
     cell_times t = {
         .links = link_count_of(s, cell),
         .hosts = cell->cell.hosts,

@@ -21,6 +21,7 @@ typedef struct {
     double gemm_peak;   /* FLOP/s, measured */
     records *records;   /* NULL on processes that do not lead */
     identity id;
+    double load;        /* of the machine when the cell in hand began */
     int failed;         /* cells that failed */
 } speed_sweep;
 
