@@ -3,9 +3,15 @@
 # accuracy), and makes the table and the plots, under results/local/COMMIT. Called again, it repeats
 # no finished cell: results are kept by commit, and a row is written when its cell is done.
 #
-#     ./run_all.sh [FLAGS...]      flags go to `apbench speed` and `apbench eval`: --threads 8
+#     ./run_all.sh [FLAGS...]      flags that both `apbench speed` and `apbench eval` know: --threads 8
 set -eu
 cd "$(dirname "$0")"
+case ${1:-} in
+--help | -h)
+    sed -n '2,/^set/{s/^# \{0,1\}//p}' run_all.sh
+    exit 0
+    ;;
+esac
 
 harness/setup/packages.sh # make may be missing itself
 make --no-print-directory setup
@@ -15,6 +21,11 @@ program=build/apbench
 folder=results/local/$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 preset=quick
 mkdir -p "$folder"
+
+# Flags that one of the two commands does not know are refused before anything runs.
+for command in speed eval; do
+    "$program" $command --preset $preset "$@" --help >/dev/null
+done
 
 # 1 says that some cells failed: what the others gave is still worth a table.
 status=0
@@ -27,6 +38,7 @@ run() {
 
 run speed --preset $preset --out "$folder/speed.csv" "$@"
 run eval --preset $preset --out "$folder/accuracy.csv" "$@"
+trap 'rm -f "$folder/table.md.fresh"' EXIT
 "$program" table "$folder/speed.csv" "$folder/accuracy.csv" >"$folder/table.md.fresh"
 mv "$folder/table.md.fresh" "$folder/table.md"
 "$program" plot "$folder/speed.csv" "$folder/accuracy.csv" --out "$folder"

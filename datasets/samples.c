@@ -94,6 +94,10 @@ static int fit(task_samples *samples)
         if (length <= most) {
             samples->size = middle;
             lower = middle + 1;
+            if (middle == upper && middle > 16 * most)
+                return fail("%s cannot be fitted to %lld tokens: the tokenizer makes no more than "
+                            "%lld of %lld units of text", request->task->name, (long long)most,
+                            (long long)length, (long long)middle);
             if (middle == upper)
                 upper *= 2;
         } else {

@@ -132,11 +132,10 @@ int command_check(int argc, char **argv)
         return 0;
     if (!parsed && words.count != 1)
         parsed = fail("check wants one method; see 'apbench check --help'");
-    if (!parsed && k.tokens < 1)
-        parsed = fail("--new-tokens must be at least 1");
+    if (!parsed)
+        parsed = check_range("new-tokens", k.tokens, 1, INT32_MAX);
     for (int h = 0; h < hosts.count && !parsed; h++)
-        if (hosts.items[h] < 1 || hosts.items[h] > 65536)
-            parsed = fail("--hosts %lld: a cell has 1 to 65536 hosts", (long long)hosts.items[h]);
+        parsed = check_range("hosts", hosts.items[h], 1, MOST_HOSTS_OF_A_CELL);
     cell probe = {0};
     if (parsed || method_parse(words.items[0], &probe))
         return command_misused();

@@ -19,6 +19,10 @@ int command_plot(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_check(int argc, char **argv);
 
+/* -1 with a sentence when a flag's value is out of its range. */
+int check_range(const char *flag, int64_t value, int64_t least, int64_t most);
+enum { MOST_THREADS = 4096, MOST_LAYERS = 100000, MOST_HOSTS_OF_A_CELL = 65536 };
+
 int command_failed(void);
 int command_misused(void);
 

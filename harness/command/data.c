@@ -4,6 +4,7 @@
 #include "datasets/task.h"
 #include "harness/command/command.h"
 #include "harness/error.h"
+#include "harness/folders.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,26 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* mkdir -p. */
-static int make_directories(const char *path)
-{
-    char *part = copy_text(path);
-    int result = 0;
-    for (char *at = part + 1; result == 0 && *part; at++) {
-        if (*at && *at != '/')
-            continue;
-        char ends = *at;
-        *at = 0;
-        if (mkdir(part, 0777) && errno != EEXIST)
-            result = fail("cannot make the directory %s: %s", part, strerror(errno));
-        *at = ends;
-        if (!ends)
-            break;
-    }
-    free(part);
-    return result;
-}
 
 static int write_samples(FILE *file, task_samples *samples, const task_request *request,
                          int64_t count, task_layout layout)
@@ -81,7 +62,7 @@ static int write_task(const char *out, const task_request *request, int64_t coun
     char *directory =
         format_text("%s/%lld/%s", out, (long long)request->length, request->task->name);
     char *path = format_text("%s/validation.jsonl", directory);
-    int result = make_directories(directory);
+    int result = make_folder(directory);
     if (result == 0)
         result = write_file(path, samples, request, count, layout);
     if (result == 0)

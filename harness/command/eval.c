@@ -22,18 +22,17 @@ static int check_flags(const accuracy_sweep *s, const text_list *names)
         if (method_parse(s->methods.items[i], &probe))
             return -1;
     for (int i = 0; i < s->hosts.count; i++)
-        if (s->hosts.items[i] < 1 || s->hosts.items[i] > 65536)
-            return fail("--hosts %lld: a cell has 1 to 65536 hosts", (long long)s->hosts.items[i]);
-    if (s->file && names->count != 1)
-        return fail("--file holds samples of one task: name it with --tasks");
-    if (s->samples < 1)
-        return fail("--samples must be at least 1");
+        if (check_range("hosts", s->hosts.items[i], 1, MOST_HOSTS_OF_A_CELL))
+            return -1;
+    if (s->file && (names->count != 1 || s->lengths.count != 1))
+        return fail("--file holds samples of one task and length: name them with --tasks and "
+                    "--lengths");
     return 0;
 }
 
 int command_eval(int argc, char **argv)
 {
-    static accuracy_sweep s = {.samples = 20, .chat = true, .fidelity = true};
+    static accuracy_sweep s = {.chat = true, .fidelity = true};
     machine_flags flags = MACHINE_FLAGS_DEFAULT;
     static text_list names;
     const char *preset = NULL, *out = "results/local/accuracy.csv";
@@ -42,16 +41,15 @@ int command_eval(int argc, char **argv)
     parse_texts("smollm2", &s.models);
     parse_texts("flash,star,apb", &s.methods);
     parse_sizes("4", &s.hosts);
-    parse_sizes("1K", &s.lengths);
     parse_texts("niah", &names);
     const flag table[] = {
         {"preset", FLAG_TEXT, &preset, "NAME", "flags to start from (apbench list presets)"},
         {"models", FLAG_TEXTS, &s.models, "LIST", "presets or Hugging Face directories"},
         {"methods", FLAG_TEXTS, &s.methods, "LIST", "NAME[:OPTION=VALUE...], comma between"},
         {"hosts", FLAG_SIZES, &s.hosts, "LIST", "hosts that share a document"},
-        {"lengths", FLAG_SIZES, &s.lengths, "LIST", "prompt and answer, tokens"},
+        {"lengths", FLAG_SIZES, &s.lengths, "LIST", "prompt and answer, tokens [1K]"},
         {"tasks", FLAG_TEXTS, &names, "LIST", "tasks or groups (apbench list tasks)"},
-        {"samples", FLAG_SIZE, &s.samples, "N", "samples a task and length"},
+        {"samples", FLAG_SIZE, &s.samples, "N", "samples a task and length; 0 = 20, of --file all"},
         {"file", FLAG_TEXT, &s.file, "FILE", "official JSONL of one task instead of own samples"},
         {"limit", FLAG_SIZE, &s.limit, "N", "at most N samples a task and length; 0 = all"},
         {"haystack", FLAG_TEXT, &s.haystack, "FILE", "essay text instead of the Jargon File"},
@@ -63,6 +61,10 @@ int command_eval(int argc, char **argv)
     int parsed = preset_options_parse(usage, table, FLAG_COUNT(table), argc, argv);
     if (parsed > 0)
         return 0;
+    if (!parsed && !s.lengths.count && !s.file)
+        parse_sizes("1K", &s.lengths);
+    if (!parsed && !s.samples)
+        s.samples = s.file ? INT64_MAX : 20;
     if (!parsed)
         s.task_count = task_find_all(names.items, names.count, &s.tasks);
     if (parsed || s.task_count < 0 || check_flags(&s, &names))

@@ -219,8 +219,9 @@ int command_generate(int argc, char **argv)
     cell c = {0};
     if (!parsed && !text == !file)
         parsed = fail("give the prompt with --prompt TEXT or with --file FILE, one of the two");
-    if (!parsed && (new_tokens < 1 || hosts < 1))
-        parsed = fail("--%s must be at least 1", hosts < 1 ? "hosts" : "new-tokens");
+    if (!parsed && (check_range("hosts", hosts, 1, MOST_HOSTS_OF_A_CELL) ||
+                    check_range("new-tokens", new_tokens, 1, INT32_MAX)))
+        parsed = -1;
     if (parsed || method_parse(method_text, &c))
         return command_misused();
     c.hosts = (int)hosts;

@@ -22,7 +22,7 @@ int command_info(int argc, char **argv)
     if (parsed)
         return parsed > 0 ? 0 : command_misused();
     device *dev = device_find(name);
-    if (!dev)
+    if (!dev || check_range("threads", threads, 0, MOST_THREADS))
         return command_misused();
     if (dev->open(dev, (int)threads))
         return command_failed();

@@ -16,8 +16,19 @@ int command_misused(void)
     return 2;
 }
 
+int check_range(const char *flag, int64_t value, int64_t least, int64_t most)
+{
+    if (value >= least && value <= most)
+        return 0;
+    return fail("--%s %lld is out of range: %lld to %lld", flag, (long long)value, (long long)least,
+                (long long)most);
+}
+
 int machine_open(const machine_flags *flags, machine *m)
 {
+    if (check_range("threads", flags->threads, 0, MOST_THREADS) ||
+        check_range("layers", flags->layers, 0, MOST_LAYERS))
+        return command_misused();
     *m = (machine){.dev = device_find(flags->device), .driver = comm_find(flags->comm)};
     if (!m->dev || !m->driver)
         return command_misused();

@@ -3,6 +3,7 @@
  * the paper, its own curves stand beside ours. */
 #include "harness/command/command.h"
 #include "harness/error.h"
+#include "harness/folders.h"
 #include "harness/report/figure.h"
 #include "harness/report/page.h"
 #include "methods/method.h"
@@ -328,28 +329,6 @@ static int draw_results(drawing *drawing, int64_t length)
             return -1;
     }
     return 0;
-}
-
-/* Makes the folder and those above it. */
-static int make_folder(const char *folder)
-{
-    char *path = copy_text(folder);
-    int result = 0;
-    for (char *at = path + 1; result == 0; at++) {
-        char here = *at;
-        if (here && here != '/')
-            continue;
-        *at = 0;
-        struct stat status;
-        if (mkdir(path, 0777) < 0 && (errno != EEXIST || stat(path, &status) < 0 ||
-                                      !S_ISDIR(status.st_mode)))
-            result = fail("the folder %s cannot be made: %s", path, strerror(errno));
-        *at = here;
-        if (!here)
-            break;
-    }
-    free(path);
-    return result;
 }
 
 int command_plot(int argc, char **argv)

@@ -3,6 +3,7 @@
 #include "harness/records/records.h"
 
 #include "harness/error.h"
+#include "harness/folders.h"
 #include "harness/records/csv.h"
 
 #include <errno.h>
@@ -352,7 +353,7 @@ records *records_open(const char *path, record_kind kind, const char *commit)
     all->rows = (line_file){copy_text(path), -1};
     const char *ending = kind == RECORD_SPEED ? ".reps.csv" : ".samples.jsonl";
     all->details = (line_file){format_text("%.*s%s", (int)stem, path, ending), -1};
-    if (open_rows(all) < 0 || open_details(all) < 0) {
+    if (make_folder_of(path) < 0 || open_rows(all) < 0 || open_details(all) < 0) {
         records_close(all);
         return NULL;
     }

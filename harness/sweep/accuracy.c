@@ -27,12 +27,12 @@ typedef struct {
     int64_t length;
     group_sample *samples;
     int64_t count;
+    double deadline; /* of the row in hand; 0 = none */
 } group;
 
 static int64_t samples_wanted(const accuracy_sweep *s)
 {
-    int64_t all = s->file ? INT64_MAX : s->samples;
-    return s->limit && s->limit < all ? s->limit : all;
+    return s->limit && s->limit < s->samples ? s->limit : s->samples;
 }
 
 static void group_close(group *g)
@@ -119,7 +119,7 @@ static int run_sample(const group *g, const cell *c, const group_sample *one, in
         .new_tokens = new_tokens,
         .stop_ids = g->model->config.stop_ids,
         .stop_count = g->model->config.stop_count,
-        .deadline = s->timeout > 0 ? monotonic_seconds() + s->timeout : 0,
+        .deadline = g->deadline,
         .on_token = logits_trace_token,
         .argument = trace,
     };
@@ -320,6 +320,7 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     char status_word[32] = "ok", reason[1024] = "";
     totals sum = {0};
     double start = monotonic_seconds();
+    g->deadline = s->timeout > 0 ? start + s->timeout : 0;
     int status = sample_cell(g, method_text, hosts, shortest_sample(g), NULL, &resolved);
     if (status) {
         snprintf(status_word, sizeof status_word, "unsupported");
@@ -386,10 +387,44 @@ static int rows_of_a_group(const accuracy_sweep *s)
     return rows;
 }
 
+/* Rows for a task and length of which no sample can be made: the sweep goes on. */
+static int refuse_group(group *g, progress *progress)
+{
+    accuracy_sweep *s = g->sweep;
+    char reason[1024];
+    snprintf(reason, sizeof reason, "%s", fail_text());
+    int status = 0;
+    for (int k = 0; k < s->methods.count && !status; k++)
+        for (int h = 0; h < s->hosts.count && !status; h++) {
+            cell c = {0};
+            record row;
+            status = method_parse(s->methods.items[k], &c);
+            if (status || (c.method->single_host && h > 0))
+                continue;
+            c.hosts = c.method->single_host ? 1 : (int)s->hosts.items[h];
+            fill_row(g, &c, s->methods.items[k], &row);
+            record_integer(&row, ACCURACY_SAMPLES, samples_wanted(s));
+            record_text(&row, ACCURACY_STATUS, cell_verdict_names[CELL_UNSUPPORTED]);
+            record_text(&row, ACCURACY_DETAIL, reason);
+            if (s->records && !records_done(s->records, &row))
+                status = records_append(s->records, &row);
+            record_clear(&row);
+            char line[1200];
+            snprintf(line, sizeof line, "%s %s: unsupported: %s", g->model->name,
+                     s->methods.items[k], reason);
+            progress_report(progress, 1, 0, line);
+        }
+    return status;
+}
+
 static int run_group(group *g, progress *progress)
 {
     const accuracy_sweep *s = g->sweep;
     int status = group_open(g);
+    if (status && !s->file) {
+        group_close(g);
+        return refuse_group(g, progress);
+    }
     for (int h = 0; h < s->hosts.count && !status; h++)
         for (int k = 0; k < s->methods.count && !status; k++) {
             cell c;

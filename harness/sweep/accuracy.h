@@ -25,7 +25,7 @@ typedef struct {
     bool chat, fidelity;
     int64_t layers, seed;
     const char *retaining_heads;
-    double timeout;        /* seconds a sample; 0 = none */
+    double timeout;        /* seconds a row; 0 = none */
     records *records;      /* NULL on processes that do not lead */
     identity id;
     int failed;

@@ -51,6 +51,20 @@ static void fill_cell(sweep_cell *s, const sweep_axes *axes, const model *m, con
     method_describe(c, s->options, sizeof s->options);
 }
 
+/* Whether a cell is in the sweep already: an axis may name the same thing twice, or spell a default. */
+static bool is_repeated(const sweep *sweep, const sweep_cell *s)
+{
+    for (int i = 0; i < sweep->count; i++) {
+        const sweep_cell *other = &sweep->cells[i];
+        if (other->cell.method == s->cell.method && other->cell.hosts == s->cell.hosts &&
+            other->length == s->length && !strcmp(other->options, s->options) &&
+            !strcmp(sweep->models[other->model]->name, sweep->models[s->model]->name) &&
+            !strcmp(sweep->models[other->model]->origin, sweep->models[s->model]->origin))
+            return true;
+    }
+    return false;
+}
+
 /* h: index into the axis of hosts. */
 static int add_cell(sweep *sweep, const sweep_axes *axes, int model, int64_t length, int h,
                     const char *method_text, const prompt *p, const device *dev, size_t room,
@@ -69,6 +83,8 @@ static int add_cell(sweep *sweep, const sweep_axes *axes, int model, int64_t len
     const char *colon = strchr(method_text, ':');
     s.variant = colon ? colon + 1 : "";
     fill_cell(&s, axes, sweep->models[model], p);
+    if (is_repeated(sweep, &s))
+        return 0;
     if (s.verdict == CELL_RUNS)
         sweep_cell_judge(&s, sweep->models[model], dev, room, shared_device, axes->new_tokens);
     sweep->cells = realloc_or_die(sweep->cells, (size_t)sweep->count + 1, sizeof *sweep->cells);
