@@ -33,6 +33,15 @@ static void print_usage(FILE *to)
         fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].summary);
 }
 
+/* What was asked for on standard output must have got there. */
+static int close_output(int exit_status)
+{
+    if (!fflush(stdout) && !ferror(stdout))
+        return exit_status;
+    fail("standard output cannot be written");
+    return exit_status ? exit_status : command_failed();
+}
+
 int main(int argc, char **argv)
 {
     device_prepare(argv);
@@ -47,7 +56,7 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(commands[i].name, word))
-            return commands[i].run(argc - 1, argv + 1);
+            return close_output(commands[i].run(argc - 1, argv + 1));
     fail("there is no command '%s'; see 'apbench --help'", word);
     return command_misused();
 }

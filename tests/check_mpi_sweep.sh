@@ -1,0 +1,41 @@
+# Sweeps over MPI: processes agree on what is run, on the reference that fidelity needs, on a timeout
+# and on cells that want a larger launch; standard input reaches all.
+# Open MPI itself leaves memory behind, so a sanitizer build does not look for leaks here.
+export ASAN_OPTIONS=detect_leaks=0
+launch="timeout 100 mpirun -n 2"
+
+# expect NAME STATUS FILE ROWS WORD COMMAND...: the exit status, and how many rows of FILE hold WORD.
+expect() {
+    local name=$1 status=$2 file=$3 rows=$4 word=$5 code=0 found
+    shift 5
+    "$@" </dev/null >"$SCRATCH/out" 2>"$SCRATCH/err" || code=$?
+    found=$(grep -c ",$word," "$file")
+    if [ $code = "$status" ] && [ "$found" = "$rows" ]; then
+        echo "ok $name"
+    else
+        echo "not ok $name: status $code, expected $status; $found rows $word, expected $rows:" \
+            "$(tail -c 300 "$SCRATCH/err" | tr '\n' ' ')"
+    fi
+}
+
+eval_csv=$SCRATCH/eval.csv
+expect "eval with flash before others" 0 "$eval_csv" 3 ok \
+    $launch "$APBENCH" eval --comm mpi --threads 1 --layers 2 --hosts 2,3 --methods flash,star,ring \
+    --tasks niah_single_1 --lengths 512 --samples 2 --out "$eval_csv"
+
+speed_csv=$SCRATCH/speed.csv
+sweep="$APBENCH speed --comm mpi --threads 1 --models tiny --methods ring,star --lengths 300 --reps 1"
+expect "cells of a larger launch are left out" 0 "$speed_csv" 2 ok \
+    $launch $sweep --hosts 2,3 --out "$speed_csv"
+expect "and run by that launch" 0 "$speed_csv" 4 ok \
+    timeout 100 mpirun -n 3 $sweep --hosts 2,3 --out "$speed_csv"
+
+late_csv=$SCRATCH/late.csv
+expect "a timeout fails its cell and the sweep goes on" 1 "$late_csv" 2 failed \
+    $launch "$APBENCH" speed --comm mpi --threads 1 --methods ring,star --hosts 2 --lengths 4K \
+    --layers 6 --reps 1 --warmup 0 --timeout 0.05 --out "$late_csv"
+
+printf 'The capital of France is the city of' |
+    $launch "$APBENCH" generate --comm mpi --threads 1 --hosts 2 --method ring --layers 2 --file - \
+        --new-tokens 2 >"$SCRATCH/out" 2>&1 &&
+    echo "ok standard input" || echo "not ok standard input: $(tail -c 300 "$SCRATCH/out")"
