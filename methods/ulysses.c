@@ -24,10 +24,9 @@ static head_share share_of(const cell *c, int rank)
 }
 
 typedef struct {
-    char *packed; /* what leaves: q or out pieces, then KV pieces, one a peer */
+    char *packed; /* pieces for each peer: queries, then keys and values; later outputs come back here */
     char *q, *kv; /* [H b, my heads, d], [H b, my KV heads, 2, d] */
     char *out;    /* [H b, my heads, d] */
-    char *back;   /* pieces of the output from each peer: [b, its heads, d] */
 } ulysses_buffers;
 
 /* KV heads sent, counting one that goes to several peers as often as it goes. */
@@ -43,14 +42,13 @@ static size_t take_buffers(const cell *c, const device *dev, int rank, void *wor
                            ulysses_buffers *b)
 {
     zone z = {work, 0};
-    int64_t block = ceil_div(c->document, c->hosts), all = block * c->hosts;
     head_share mine = share_of(c, rank);
+    size_t block = (size_t)ceil_div(c->document, c->hosts), all = block * (size_t)c->hosts;
     size_t head = (size_t)c->shape.head_dim * dev->act_bytes;
-    b->packed = zone_take(&z, (size_t)block * (c->shape.heads + 2 * kv_copies(c)) * head);
-    b->q = zone_take(&z, (size_t)all * mine.count * head);
-    b->kv = zone_take(&z, (size_t)all * 2 * mine.kv_count * head);
-    b->out = zone_take(&z, (size_t)all * mine.count * head);
-    b->back = zone_take(&z, (size_t)block * c->shape.heads * head);
+    b->packed = zone_take(&z, block * (size_t)(c->shape.heads + 2 * kv_copies(c)) * head);
+    b->q = zone_take(&z, all * (size_t)mine.count * head);
+    b->kv = zone_take(&z, all * 2 * (size_t)mine.kv_count * head);
+    b->out = zone_take(&z, all * (size_t)mine.count * head);
     return z.used;
 }
 
@@ -59,9 +57,6 @@ static int ulysses_resolve(cell *c)
     if (c->hosts > c->shape.heads || c->hosts > MOST_HEADS)
         return fail("ulysses gives each host whole query heads: %d hosts share %d", c->hosts,
                     c->shape.heads);
-    if (!method_option_value(c, "uneven") && c->shape.heads % c->hosts)
-        return fail("ulysses with uneven=0 needs hosts that divide the query heads: %d hosts, %d "
-                    "heads", c->hosts, c->shape.heads);
     return 0;
 }
 
@@ -79,19 +74,14 @@ static void attend_my_heads(attend_context *x, const ulysses_buffers *b, head_sh
     device *dev = x->dev;
     int d = x->cell->shape.head_dim, group = x->cell->shape.heads / x->cell->shape.kv_heads;
     int64_t all = x->plan->rows * x->cell->hosts;
+    cell view = *x->cell;
+    view.shape.kv_heads = mine.kv_count; /* as b->kv lies */
     for (int k = 0; k < mine.kv_count; k++) {
         int first = (mine.kv_first + k) * group, end = first + group;
         first = first > mine.first ? first : mine.first;
         end = end < mine.first + mine.count ? end : mine.first + mine.count;
-        const char *kv = b->kv + (size_t)(2 * k * d) * dev->act_bytes;
-        attn_segment document = {
-            .k = kv,
-            .v = kv + (size_t)d * dev->act_bytes,
-            .row_stride = 2 * (int64_t)mine.kv_count * d,
-            .head_stride = 2 * d,
-            .length = all,
-            .row_end = all,
-        };
+        attn_segment document =
+            kv_segment(&view, dev, b->kv + (size_t)(2 * k * d) * dev->act_bytes, all, 0, all, 0);
         attn_call call = attend_call(x, 0, all);
         size_t skip = (size_t)((first - mine.first) * d) * dev->act_bytes;
         call.heads = end - first;
@@ -105,63 +95,55 @@ static void attend_my_heads(attend_context *x, const ulysses_buffers *b, head_sh
     }
 }
 
-/* One all-to-all: places and bytes of the pieces, by peer. At most one host a head. */
-typedef struct {
-    size_t send_at[MOST_HEADS], send_bytes[MOST_HEADS];
-    size_t receive_at[MOST_HEADS], receive_bytes[MOST_HEADS];
-} exchange;
-
-static int start(attend_context *x, const exchange *e, const void *from, void *to)
+/* Starts an all-to-all whose pieces lie one behind another by peer, on both sides. */
+static int start(attend_context *x, const void *from, const size_t *send, void *to,
+                 const size_t *receive)
 {
-    return x->comm->driver->all_to_all(x->comm, from, e->send_at, e->send_bytes, to, e->receive_at,
-                                       e->receive_bytes);
+    size_t send_at[MOST_HEADS], receive_at[MOST_HEADS], sent = 0, received = 0;
+    for (int p = 0; p < x->comm->size; p++) {
+        send_at[p] = sent, receive_at[p] = received;
+        sent += send[p], received += receive[p];
+    }
+    return x->comm->driver->all_to_all(x->comm, from, send_at, send, to, receive_at, receive);
 }
 
 static int ulysses_attend(attend_context *x)
 {
     device *dev = x->dev;
     comm *links = x->comm;
-    int hosts = links->size, heads = x->cell->shape.heads, kv_heads = x->cell->shape.kv_heads;
+    int heads = x->cell->shape.heads, kv_heads = x->cell->shape.kv_heads;
     int64_t block = x->plan->rows;
-    size_t head = (size_t)x->cell->shape.head_dim * dev->act_bytes, block_head = (size_t)block * head;
+    size_t head = (size_t)x->cell->shape.head_dim * dev->act_bytes, piece = (size_t)block * head;
     head_share mine = share_of(x->cell, links->rank);
     ulysses_buffers b = {0};
     take_buffers(x->cell, dev, links->rank, x->work, &b);
-    char *packed_kv = b.packed + (size_t)heads * block_head, *kv_end = packed_kv;
-
-    exchange q, kv, back;
-    for (int p = 0; p < hosts; p++) {
+    char *packed_kv = b.packed + (size_t)heads * piece, *q_end = b.packed, *kv_end = packed_kv;
+    size_t q_out[MOST_HEADS], q_in[MOST_HEADS], kv_out[MOST_HEADS], kv_in[MOST_HEADS];
+    for (int p = 0; p < links->size; p++) {
         head_share theirs = share_of(x->cell, p);
-        q.send_at[p] = back.receive_at[p] = theirs.first * block_head;
-        q.send_bytes[p] = back.receive_bytes[p] = theirs.count * block_head;
-        q.receive_at[p] = back.send_at[p] = p * mine.count * block_head;
-        q.receive_bytes[p] = back.send_bytes[p] = mine.count * block_head;
-        kv.send_at[p] = (size_t)(kv_end - packed_kv);
-        kv.send_bytes[p] = 2 * theirs.kv_count * block_head;
-        kv.receive_at[p] = p * 2 * mine.kv_count * block_head;
-        kv.receive_bytes[p] = 2 * mine.kv_count * block_head;
-        dev->copy_rows(dev, b.packed + q.send_at[p], theirs.count * head,
-                       (const char *)x->q + theirs.first * head, heads * head, theirs.count * head,
-                       block);
+        q_out[p] = theirs.count * piece, q_in[p] = mine.count * piece;
+        kv_out[p] = 2 * theirs.kv_count * piece, kv_in[p] = 2 * mine.kv_count * piece;
+        dev->copy_rows(dev, q_end, theirs.count * head, (const char *)x->q + theirs.first * head,
+                       heads * head, theirs.count * head, block);
         dev->copy_rows(dev, kv_end, 2 * theirs.kv_count * head,
                        (const char *)x->kv_cache + 2 * theirs.kv_first * head, 2 * kv_heads * head,
                        2 * theirs.kv_count * head, block);
-        kv_end += kv.send_bytes[p];
+        q_end += q_out[p], kv_end += kv_out[p];
     }
-    int q_handle = start(x, &q, b.packed, b.q);
-    int kv_handle = q_handle < 0 ? -1 : start(x, &kv, packed_kv, b.kv);
-    if (kv_handle < 0 || links->driver->wait(links, q_handle) ||
-        links->driver->wait(links, kv_handle))
+    int q = start(x, b.packed, q_out, b.q, q_in);
+    int kv = q < 0 ? -1 : start(x, packed_kv, kv_out, b.kv, kv_in);
+    if (kv < 0 || links->driver->wait(links, q) || links->driver->wait(links, kv))
         return -1;
     RANGE(links->time, PART_ATTENTION)
     attend_my_heads(x, &b, mine);
-    int handle = start(x, &back, b.out, b.back);
-    if (handle < 0 || links->driver->wait(links, handle))
+    int back = start(x, b.out, q_in, b.packed, q_out);
+    if (back < 0 || links->driver->wait(links, back))
         return -1;
-    for (int p = 0; p < hosts; p++) {
+    const char *from = b.packed;
+    for (int p = 0; p < links->size; from += q_out[p++]) {
         head_share theirs = share_of(x->cell, p);
-        dev->copy_rows(dev, (char *)x->out + theirs.first * head, heads * head,
-                       b.back + back.receive_at[p], theirs.count * head, theirs.count * head, block);
+        dev->copy_rows(dev, (char *)x->out + theirs.first * head, heads * head, from,
+                       theirs.count * head, theirs.count * head, block);
     }
     return 0;
 }
@@ -181,17 +163,11 @@ static void ulysses_cost(const cell *c, const device *dev, int rank, method_cost
     cost->work_bytes = (double)take_buffers(c, dev, rank, NULL, &(ulysses_buffers){0});
 }
 
-static const method_option options[] = {
-    {"uneven", OPTION_BOOL, NULL, 1, "split query heads unevenly where hosts do not divide them"},
-};
-
 const method ulysses = {
     .name = "ulysses",
     .title = "Ulysses",
     .exact = true,
     .summary = "all-to-all between tokens and heads; exact, at most one host a query head",
-    .options = options,
-    .option_count = 1,
     .resolve = ulysses_resolve,
     .plan = ulysses_plan,
     .attend = ulysses_attend,
