@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 const char *const part_names[PART_COUNT] = {
     [PART_QKV] = "qkv",       [PART_COMPRESS] = "compress", [PART_COMM] = "comm",
@@ -79,4 +80,11 @@ void part_end(timeline *time, part what)
 {
     if (time->parts)
         append(time, ENTRY_PART_END, what);
+}
+
+double monotonic_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }

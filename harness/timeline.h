@@ -94,4 +94,7 @@ void part_end(timeline *, part);
 #define RANGE(timeline_, part_)                                                                    \
     for (int range_once_ = (part_begin(timeline_, part_), 1); range_once_;                         \
          range_once_ = (part_end(timeline_, part_), 0))
+
+/* Monotonic seconds, the clock of deadlines. */
+double monotonic_seconds(void);
 #endif

@@ -4,7 +4,6 @@
 #include "harness/error.h"
 
 #include <string.h>
-#include <time.h>
 
 const char *const transfer_names[] = {
     [TRANSFER_ALL_GATHER] = "all_gather", [TRANSFER_ALL_TO_ALL] = "all_to_all",
@@ -74,9 +73,7 @@ int check_deadline(const comm *c, const char *call)
 {
     if (c->time->deadline <= 0)
         return 0;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    double seconds = monotonic_seconds();
     if (seconds <= c->time->deadline)
         return 0;
     return fail("timeout: still in %s after %.1f s", call, seconds - c->time->wall_start);

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "harness/error.h"
 #include "harness/run/layer.h"
@@ -45,13 +44,6 @@ typedef struct {
     float *logits;  /* [vocab] */
     int32_t *token; /* right behind the logits: one copy carries both */
 } host;
-
-double monotonic_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- Memory ---- */
 

@@ -53,6 +53,4 @@ typedef struct {
 int run_cell(const run_request *, run_result *);
 void run_result_free(run_result *);
 
-/* Monotonic seconds, the clock of deadlines. */
-double monotonic_seconds(void);
 #endif

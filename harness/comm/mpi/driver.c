@@ -39,16 +39,9 @@ int mpi_piece_at(size_t done, size_t bytes)
     return (int)(bytes - done < mpi_here.piece ? bytes - done : mpi_here.piece);
 }
 
-double mpi_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 void mpi_rest(double since, long sleep_ns)
 {
-    if (mpi_seconds() - since < 1e-3)
+    if (monotonic_seconds() - since < 1e-3)
         sched_yield();
     else
         nanosleep(&(struct timespec){.tv_nsec = sleep_ns}, NULL);
@@ -84,7 +77,7 @@ void mpi_take_notices(void)
         mpi_here.told[status.MPI_SOURCE] = true;
         if (mpi_here.failed_host < 0) {
             mpi_here.failed_host = status.MPI_SOURCE;
-            mpi_here.failed_at = mpi_seconds();
+            mpi_here.failed_at = monotonic_seconds();
         }
     }
     int stuck = 0;
@@ -96,7 +89,7 @@ void mpi_take_notices(void)
 
 void mpi_complain_if_stuck(double since)
 {
-    double now = mpi_seconds();
+    double now = monotonic_seconds();
     double known = now - mpi_here.failed_at;
     if (mpi_here.failed_host < 0 || now - since < GRACE_SECONDS || known < GRACE_SECONDS)
         return;
@@ -118,7 +111,7 @@ void mpi_complain_if_stuck(double since)
 /* Waits, mostly asleep, for a request on the control communicator. */
 static int await_control(MPI_Request *request)
 {
-    double since = mpi_seconds();
+    double since = monotonic_seconds();
     for (int done = 0;;) {
         int code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
         if (code != MPI_SUCCESS)
@@ -160,10 +153,10 @@ static void announce_failure(int hosts)
         MPI_Isend(NULL, 0, MPI_BYTE, rank, TAG_FAILED, mpi_here.control, &request);
         MPI_Request_free(&request);
     }
-    double since = mpi_seconds();
+    double since = monotonic_seconds();
     while (mpi_here.transfer_count > 0) {
         transfer *t = &mpi_here.transfers[mpi_here.transfer_count - 1];
-        if (mpi_poll_transfer(t) < 0 || mpi_seconds() - since > GRACE_SECONDS)
+        if (mpi_poll_transfer(t) < 0 || monotonic_seconds() - since > GRACE_SECONDS)
             mpi_end_launch(mpi_here.sentence);
         if (t->open == 0)
             mpi_forget_transfer(t);

@@ -44,7 +44,6 @@ size_t mpi_piece_bytes(size_t bytes);
 /* The size of the piece that follows `done` of `bytes`. */
 int mpi_piece_at(size_t done, size_t bytes);
 
-double mpi_seconds(void); /* of the monotonic clock */
 /* Between two polls that began at `since`: at first only gives way, then sleeps a little. */
 void mpi_rest(double since, long sleep_ns);
 /* "call: what MPI says about code"; -1. */

@@ -106,7 +106,7 @@ int mpi_poll_transfer(transfer *t)
 /* Polls until the transfer is over. `deadline` and notices are looked at while it is not. */
 static int finish(comm *c, transfer *t, const char *call)
 {
-    double since = mpi_seconds();
+    double since = monotonic_seconds();
     for (;;) {
         if (mpi_poll_transfer(t) < 0)
             return -1;
