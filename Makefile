@@ -8,15 +8,30 @@ Q := $(if $(V),,@)
 
 MPI_CFLAGS := $(shell pkg-config --cflags ompi-c 2>/dev/null)
 MPI_LIBS := $(shell pkg-config --libs ompi-c 2>/dev/null)
+
+# The CUDA toolkit: CUDA_HOME, else where nvcc is. Without it the build has the cpu device alone.
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard $(shell command -v nvcc 2>/dev/null) /usr/local/cuda/bin/nvcc)))
+# (Until the device's kernels are all there, only a build that asks for it has it.)
+CUDA := $(if $(SANITIZE),,$(if $(wildcard kernels/cuda/elementwise.cu),$(CUDA_HOME)))
+CUDA_CFLAGS := $(if $(CUDA),-DWITH_CUDA -isystem $(CUDA)/include)
+CUDA_LIBS := $(if $(CUDA),-L$(CUDA)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA)/lib64 -lcublasLt -lnccl -lcudart_static -ldl -lrt)
+# The paper's A800s (sm_80, PTX for what comes between and after) and Hopper's own instructions.
+GPU_CODE ?= -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90a,code=sm_90a
+# No exceptions, rtti or guarded statics: everything links as C.
+NVCCFLAGS := -std=c++17 -O3 -lineinfo $(GPU_CODE) -Xcompiler=-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-Wall \
+             $(if $(WERROR),-Werror all-warnings)
+
 CFLAGS := -std=gnu11 -O3 -g -fopenmp -Wall -Wextra $(if $(WERROR),-Werror) \
           $(if $(SANITIZE),-O1 -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
-CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE $(if $(MPI_LIBS),-DWITH_MPI) -MMD -MP
+CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE $(if $(MPI_LIBS),-DWITH_MPI) $(CUDA_CFLAGS) -MMD -MP
 LDLIBS := -fopenmp $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -ldnnl -ljansson -lonig \
-          -licuuc -licui18n $(MPI_LIBS) -lpthread -lm
+          -licuuc -licui18n $(MPI_LIBS) $(CUDA_LIBS) -lpthread -lm
 
+NEED_CUDA := kernels/cuda/% harness/comm/nccl/%
 SOURCES := $(wildcard harness/*.c harness/*/*.c harness/*/*/*.c methods/*.c kernels/*.c kernels/*/*.c kernels/*/*/*.c datasets/*.c datasets/*/*.c)
 SOURCES := $(if $(MPI_LIBS),$(SOURCES),$(filter-out harness/comm/mpi/%,$(SOURCES)))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+SOURCES := $(if $(CUDA),$(SOURCES) $(wildcard kernels/cuda/*.cu kernels/cuda/*/*.cu),$(filter-out $(NEED_CUDA),$(SOURCES)))
+OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(SOURCES)))
 LIBRARY := $(filter-out $(BUILD)/harness/main.o,$(OBJECTS))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% tests/mpi_%,$(wildcard tests/*.c)))
@@ -45,6 +60,11 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(basename $(notdir $<))) -c -o $@ $<
+
+$(BUILD)/%.o: %.cu
+	@mkdir -p $(@D)
+	@echo "  NVCC $<"
+	$(Q)$(CUDA)/bin/nvcc -I. $(NVCCFLAGS) $(NVCCFLAGS_$(basename $(notdir $<))) -MMD -MP -c -o $@ $<
 
 # The commit, for --version and the CSV; rewritten only when it changes.
 $(BUILD)/build_commit.h: force

@@ -67,6 +67,7 @@ struct device {
     size_t act_bytes;
     int64_t chunk_rows; /* rows that projections and FFN take at a time: widest buffers stay small */
     int threads;        /* CPU threads that it uses, known once open */
+    int ordinal;        /* which of several of its kind; set before open */
     uint64_t flops; /* counted by gemm and attention (visible pairs, never tiles) */
 
     /* Opens or closes the device. threads <= 0 means all that the machine has. */

@@ -1,12 +1,21 @@
-/* The device table itself. A new device is one line here and one folder beside cpu/. */
+/* The device table itself. A new device is one line here and one folder beside cpu/. cuda is left out
+ * of a build without nvcc (the Makefile defines WITH_CUDA). */
 #include "harness/error.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/device.h"
+#ifdef WITH_CUDA
+#include "kernels/cuda/cuda.h"
+#endif
 
 #include <stdio.h>
 #include <string.h>
 
-device *const device_table[] = {&cpu_device};
+device *const device_table[] = {
+    &cpu_device,
+#ifdef WITH_CUDA
+    &cuda_device,
+#endif
+};
 const int device_count = sizeof device_table / sizeof device_table[0];
 
 void device_prepare(char **arguments)
