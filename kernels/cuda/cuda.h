@@ -6,13 +6,13 @@
  * activation type is bf16 with float32 accumulation everywhere. */
 #ifndef KERNELS_CUDA_CUDA_H
 #define KERNELS_CUDA_CUDA_H
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 #include "kernels/device.h"
-
-#include <cublasLt.h>
-#include <cuda_runtime_api.h>
 
 extern device cuda_device;
 
@@ -78,6 +78,7 @@ void cuda_silu(device *, void *x, int64_t count);
 
 /* attention/ */
 void cuda_attention(device *, const attn_call *);
+/* merge.cu */
 void cuda_merge(device *, void *out, const void *out_parts, const float *lse, int parts,
                 int64_t rows, int heads, int head_dim);
 
