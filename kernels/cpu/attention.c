@@ -9,6 +9,7 @@
  * bits. */
 #include "harness/error.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/visible.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -55,41 +56,6 @@ static int64_t least(int64_t a, int64_t b)
 static int64_t most(int64_t a, int64_t b)
 {
     return a > b ? a : b;
-}
-
-/* How many keys of the segment the row sees. */
-static int64_t visible(const attn_segment *segment, int64_t row)
-{
-    if (row < segment->row_begin || row >= segment->row_end)
-        return 0;
-    int64_t offset = least(segment->causal_offset, segment->length);
-    return most(0, least(segment->length, row - segment->row_begin + offset + 1));
-}
-
-/* Sum of visible() over rows begin..end-1. */
-static int64_t visible_pairs(const attn_segment *segment, int64_t begin, int64_t end)
-{
-    begin = most(begin, segment->row_begin);
-    end = least(end, segment->row_end);
-    if (begin >= end || segment->length <= 0)
-        return 0;
-    int64_t offset = most(least(segment->causal_offset, segment->length),
-                          segment->row_begin - end); /* the same counts, without overflow */
-    int64_t first_some = most(begin, segment->row_begin - offset); /* sees its first key */
-    int64_t first_all = most(begin, segment->row_begin + segment->length - 1 - offset);
-    first_some = least(first_some, end);
-    first_all = most(first_some, least(first_all, end));
-    int64_t rising = first_all - first_some;
-    int64_t first_count = first_some - segment->row_begin + offset + 1;
-    return rising * first_count + rising * (rising - 1) / 2 + (end - first_all) * segment->length;
-}
-
-static int64_t call_pairs(const attn_call *call, int64_t begin, int64_t end)
-{
-    int64_t pairs = 0;
-    for (int s = 0; s < call->segment_count; s++)
-        pairs += visible_pairs(&call->segments[s], begin, end);
-    return pairs;
 }
 
 /* Lane groups of a tile, their memory laid out in `queries` and `state`. */
@@ -180,7 +146,7 @@ static void attend_segment(const attention_plan *plan, const tile_state *tile, i
         some[g] = 0;
         for (int i = 0; i < lanes; i++) {
             int64_t lane = tile->first_lane[g] + least(i, tile->real_lanes[g] - 1);
-            limits[g][i] = visible(segment, lane / plan->group);
+            limits[g][i] = visible_keys(segment, lane / plan->group);
             all[g] = least(all[g], limits[g][i]);
             some[g] = most(some[g], limits[g][i]);
         }
@@ -297,7 +263,7 @@ void cpu_attention(device *d, const attn_call *call)
     cpu_state *state = cpu_begin(d);
     if (call->rows <= 0)
         return;
-    int64_t pairs = call_pairs(call, 0, call->rows);
+    int64_t pairs = visible_pairs(call, 0, call->rows);
     uint64_t flops = 4 * (uint64_t)call->head_dim * (uint64_t)pairs * (uint64_t)call->heads;
     __atomic_fetch_add(&d->flops, flops, __ATOMIC_RELAXED);
 
@@ -323,7 +289,7 @@ void cpu_attention(device *d, const attn_call *call)
     for (int64_t tile = 0; tile < plan.tiles; tile++) {
         int64_t begin = tile * (int64_t)tile_lanes;
         int64_t end = least(plan.lanes, begin + (int64_t)tile_lanes);
-        order[tile] = (tile_cost){tile, call_pairs(call, begin / plan.group,
+        order[tile] = (tile_cost){tile, visible_pairs(call, begin / plan.group,
                                                    (end - 1) / plan.group + 1)};
     }
     qsort(order, (size_t)plan.tiles, sizeof *order, longest_first);

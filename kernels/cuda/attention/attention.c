@@ -1,0 +1,141 @@
+/* Attention over segments of the cuda device: which kernel a call gets, and with what arguments.
+ *
+ * Many rows: a block takes a tile of rows of one head. Few rows (the query phase, decode) would leave
+ * most multiprocessors idle: there the heads of a KV head's group are packed into the tile's rows,
+ * so that keys are read once for all of them, and the keys are split into parts that are combined
+ * in a second launch. What is chosen depends on the shapes and the GPU alone, so equal shapes give
+ * equal bits. */
+#include "kernels/cuda/attention/combine.h"
+#include "kernels/cuda/attention/sm80.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/visible.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const double log2_e = 1.4426950408889634;
+
+/* A part of fewer tiles costs more to combine than it gains. */
+enum { LEAST_TILES_OF_A_PART = 4 };
+
+/* Which shape serves many rows of head_dim 64 and 128 (index into attention_shapes). */
+int cuda_attention_variant[2] = {9, 0};
+
+static int64_t clamp(int64_t value, int64_t least, int64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+static attention_arguments arguments_of(const attn_call *call)
+{
+    if (call->segment_count > MOST_SEGMENTS || call->rows > INT32_MAX / 8) {
+        fprintf(stderr, "apbench: device cuda: attention of %lld rows over %d segments: at most %d rows "
+                "and %d segments fit a call\n", (long long)call->rows, call->segment_count,
+                INT32_MAX / 8, MOST_SEGMENTS);
+        exit(1);
+    }
+    attention_arguments a = {
+        .q = call->q,
+        .out = call->out,
+        .acc = call->acc,
+        .lse = call->lse,
+        .q_row_stride = call->q_row_stride,
+        .out_row_stride = call->out_row_stride,
+        .scale = call->scale,
+        .scale_log2 = (float)(call->scale * log2_e),
+        .rows = (int32_t)call->rows,
+        .heads = call->heads,
+        .kv_heads = call->kv_heads,
+        .group = call->heads / call->kv_heads,
+        .section = call->heads,
+        .splits = 1,
+        .fold = call->fold,
+        .segment_count = 1, /* an empty one when there is none */
+    };
+    int count = 0;
+    for (int i = 0; i < call->segment_count; i++) {
+        const attn_segment *from = &call->segments[i];
+        if (from->length <= 0 || from->row_begin >= from->row_end)
+            continue;
+        int64_t begin = clamp(from->row_begin, 0, call->rows);
+        a.segments[count++] = (segment){
+            .k = from->k,
+            .v = from->v,
+            .row_stride = from->row_stride,
+            .head_stride = from->head_stride,
+            .length = (int32_t)from->length,
+            .row_begin = (int32_t)begin,
+            .row_end = (int32_t)clamp(from->row_end, 0, call->rows),
+            .offset = (int32_t)clamp(from->causal_offset - from->row_begin, -(1 << 30), 1 << 30),
+        };
+    }
+    a.segment_count = count > 0 ? count : 1;
+    return a;
+}
+
+static const attention_shape *packed_shape(int head_dim)
+{
+    for (int i = 0; i < attention_shape_count; i++)
+        if (attention_shapes[i].head_dim == head_dim && attention_shapes[i].packed)
+            return &attention_shapes[i];
+    fprintf(stderr, "apbench: device cuda: attention with head_dim %d: there are kernels for 64 and "
+            "128\n", head_dim);
+    exit(1);
+}
+
+static int64_t tiles_of(int64_t count, int64_t size)
+{
+    return (count + size - 1) / size;
+}
+
+/* Parts of the keys that fill the GPU with blocks. */
+static int choose_splits(const cuda_state *state, const attention_shape *shape,
+                         const attention_arguments *a)
+{
+    int64_t key_tiles = 0;
+    for (int i = 0; i < a->segment_count; i++)
+        key_tiles += tiles_of(a->segments[i].length, shape->keys);
+    int64_t blocks = (int64_t)a->tiles * a->kv_heads;
+    int64_t wanted = (int64_t)state->multiprocessors * shape->blocks / blocks;
+    size_t part = (size_t)a->rows * (size_t)a->heads * (size_t)(shape->head_dim + 1) * sizeof(float);
+    int64_t room = (int64_t)(CUDA_SCRATCH / part);
+    int64_t most = key_tiles / LEAST_TILES_OF_A_PART;
+    most = most < room ? most : room;
+    return (int)clamp(wanted, 1, most > 1 ? most : 1);
+}
+
+void cuda_attention(device *d, const attn_call *call)
+{
+    cuda_state *state = cuda_of(d);
+    if (call->rows <= 0)
+        return;
+    d->flops += 4 * (uint64_t)call->head_dim * (uint64_t)visible_pairs(call, 0, call->rows) *
+                (uint64_t)call->heads;
+    attention_arguments a = arguments_of(call);
+    const attention_shape *packed = packed_shape(call->head_dim);
+    const attention_shape *shape =
+        &attention_shapes[cuda_attention_variant[call->head_dim == 128]];
+    a.tiles = (int32_t)tiles_of(call->rows, shape->rows);
+    int64_t blocks = (int64_t)a.tiles * a.heads;
+    if (blocks < state->multiprocessors) {
+        shape = packed;
+        a.tiles = (int32_t)tiles_of(call->rows * a.group, shape->rows);
+        a.splits = choose_splits(state, shape, &a);
+        blocks = (int64_t)a.tiles * a.kv_heads * a.splits;
+    }
+    if (a.splits > 1) {
+        a.part_acc = state->scratch;
+        a.part_lse = a.part_acc + (size_t)a.splits * (size_t)a.rows * (size_t)a.heads *
+                                      (size_t)call->head_dim;
+    }
+    void *arguments[] = {&a};
+    cuda_must(cudaFuncSetAttribute(shape->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   shape->shared_bytes), "attention");
+    cuda_must(cudaLaunchKernel(shape->kernel, (dim3){(unsigned)blocks, 1, 1},
+                               (dim3){(unsigned)shape->threads, 1, 1}, arguments,
+                               (size_t)shape->shared_bytes, state->stream), "attention");
+    if (a.splits > 1) {
+        combine_parts(&a, call->head_dim, state->stream);
+        cuda_launched("combining parts of attention");
+    }
+}
