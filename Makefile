@@ -11,8 +11,7 @@ MPI_LIBS := $(shell pkg-config --libs ompi-c 2>/dev/null)
 
 # The CUDA toolkit: CUDA_HOME, else where nvcc is. Without it the build has the cpu device alone.
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard $(shell command -v nvcc 2>/dev/null) /usr/local/cuda/bin/nvcc)))
-# (Until attention is there, only a build that asks for the device has it.)
-CUDA := $(if $(SANITIZE),,$(if $(wildcard kernels/cuda/attention/*.cu),$(CUDA_HOME)))
+CUDA := $(if $(SANITIZE),,$(CUDA_HOME))
 CUDA_CFLAGS := $(if $(CUDA),-DWITH_CUDA -isystem $(CUDA)/include)
 CUDA_LIBS := $(if $(CUDA),-L$(CUDA)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA)/lib64 -lcublasLt -lnccl -lcudart_static -ldl -lrt)
 # The paper's A800s (sm_80, PTX for what comes between and after) and Hopper's own instructions.

@@ -1,12 +1,12 @@
 /* The attention kernels for sm_80 and later, which attention.cu chooses from. */
 #ifndef KERNELS_CUDA_ATTENTION_SM80_H
 #define KERNELS_CUDA_ATTENTION_SM80_H
-#ifdef __cplusplus
-extern "C" {
-#endif
 #include "kernels/cuda/attention/arguments.h"
 
 #include <cuda_runtime_api.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* A compiled shape of the kernel. */
 typedef struct {
