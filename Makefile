@@ -14,6 +14,8 @@ CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard $(shell command -v n
 CUDA := $(if $(SANITIZE),,$(CUDA_HOME))
 CUDA_CFLAGS := $(if $(CUDA),-DWITH_CUDA -isystem $(CUDA)/include)
 CUDA_LIBS := $(if $(CUDA),-L$(CUDA)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA)/lib64 -lcublasLt -lnccl -lcudart_static -ldl -lrt)
+# NVTX is a header alone, and names ranges for a profiler on any device; without it there are none.
+NVTX := $(firstword $(patsubst %/nvtx3/nvToolsExt.h,%,$(wildcard $(CUDA_HOME)/include/nvtx3/nvToolsExt.h /usr/include/nvtx3/nvToolsExt.h)))
 # The paper's A800s (sm_80, PTX for what comes between and after) and Hopper's own instructions.
 GPU_CODE ?= -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90a,code=sm_90a
 # No exceptions, rtti or guarded statics: everything links as C.
@@ -37,6 +39,9 @@ TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/benc
 # Programs that checks start with mpirun; they have a main() of their own.
 MPI_PROGRAMS := $(if $(MPI_LIBS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mpi_*.c)))
 
+# A profiler of one page, for the check of NVTX ranges.
+NVTX_RECORDER := $(if $(NVTX),$(BUILD)/tests/nvtx_recorder.so)
+
 all: $(BUILD)/apbench
 
 $(BUILD)/apbench: $(OBJECTS)
@@ -54,6 +59,11 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(LIBRARY)
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(LIBRARY)
 	@echo "  LINK $@"
 	$(Q)$(CC) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/nvtx_recorder.so: tests/nvtx/recorder.c
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	$(Q)$(CC) -isystem $(NVTX) -std=gnu11 -O2 -Wall -Wextra $(if $(WERROR),-Werror) -fPIC -shared -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -74,9 +84,10 @@ $(OBJECTS): | $(BUILD)/build_commit.h
 force:
 
 # Per-file flags: CFLAGS_<file name without .c>.
+CFLAGS_ranges = $(if $(NVTX),-DWITH_NVTX -isystem $(NVTX))
 $(BUILD)/harness/comm/mpi/%.o: CPPFLAGS += $(MPI_CFLAGS)
 
-tests: $(TESTS) $(MPI_PROGRAMS)
+tests: $(TESTS) $(MPI_PROGRAMS) $(NVTX_RECORDER)
 
 clean:
 	rm -rf build build-*
@@ -93,7 +104,7 @@ setup:
 test: setup
 	@$(AGAIN) run-tests
 
-run-tests: $(BUILD)/apbench $(TESTS) $(MPI_PROGRAMS)
+run-tests: $(BUILD)/apbench $(TESTS) $(MPI_PROGRAMS) $(NVTX_RECORDER)
 	@tests/run.sh $(BUILD) $(ONLY)
 
 test-mpi: setup

@@ -3,7 +3,9 @@
 #include "harness/timeline.h"
 
 #include "harness/error.h"
+#include "harness/ranges.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -58,26 +60,107 @@ void timeline_phase(timeline *time, phase_mark mark)
         time->flops = 0;
 }
 
+void timeline_work(const timeline *time, double *own, double *transfers)
+{
+    device *dev = time->dev;
+    *own = *transfers = 0;
+    int start = time->count - 1;
+    while (start >= 0 && (time->entries[start].kind != ENTRY_PHASE ||
+                          time->entries[start].what != PHASE_START))
+        start--;
+    for (int i = start + 1; start >= 0 && i < time->count; i++) {
+        const timeline_entry *e = &time->entries[i];
+        *own += dev->between(dev, e[-1].after, e->before);
+        if (e->kind == ENTRY_POST || e->kind == ENTRY_REPLICATED ||
+            (e->kind == ENTRY_WAIT && !time->projected))
+            *transfers += dev->between(dev, e->before, e->after);
+    }
+}
+
+/* ---- Ranges ---- */
+
+static void close_range(timeline *time, const timeline_range *range)
+{
+    if (range->leaf && time->synchronised)
+        time->dev->sync(time->dev);
+    ranges_close();
+}
+
+static timeline_range *top_leaf(timeline *time)
+{
+    timeline_range *top = time->range_count ? &time->ranges[time->range_count - 1] : NULL;
+    return top && top->leaf ? top : NULL;
+}
+
+/* A leaf inside a leaf interrupts it. */
+void timeline_open(timeline *time, const char *name, int64_t payload, bool leaf)
+{
+    timeline_range *outer = top_leaf(time);
+    if (outer)
+        close_range(time, outer);
+    if (time->range_count == TIMELINE_RANGES) {
+        fprintf(stderr, "apbench: a host opens more than %d ranges\n", TIMELINE_RANGES);
+        abort();
+    }
+    time->ranges[time->range_count++] = (timeline_range){name, payload, leaf};
+    ranges_open(name, payload);
+}
+
+void timeline_close(timeline *time)
+{
+    close_range(time, &time->ranges[--time->range_count]);
+    timeline_range *outer = top_leaf(time);
+    if (outer)
+        ranges_open(outer->name, outer->payload);
+}
+
+/* Whether the host may hand its thread to another one inside such an entry. */
+static bool may_park(const timeline *time, entry_kind kind)
+{
+    return time->projected && (kind == ENTRY_WAIT || kind == ENTRY_PAUSE);
+}
+
+static const char *leaf_of(const timeline *time, entry_kind kind)
+{
+    return kind == ENTRY_PAUSE ? "agreement" : time->projected ? "emulated transfer" : "comm";
+}
+
 timeline_entry *timeline_pause(timeline *time, entry_kind kind, int what)
 {
-    return append(time, kind, what);
+    timeline_entry *entry = append(time, kind, what);
+    if (!may_park(time, kind))
+        timeline_open(time, leaf_of(time, kind), entry->bytes, true);
+    else
+        for (int i = time->range_count; i-- > 0;)
+            if (!time->ranges[i].leaf || i + 1 == time->range_count)
+                close_range(time, &time->ranges[i]);
+    return entry;
 }
 
 void timeline_resume(timeline *time, timeline_entry *entry)
 {
+    if (!may_park(time, entry->kind))
+        timeline_close(time);
+    else
+        for (int i = 0; i < time->range_count; i++)
+            if (!time->ranges[i].leaf || i + 1 == time->range_count)
+                ranges_open(time->ranges[i].name, time->ranges[i].payload);
     entry->after = time->dev->mark(time->dev);
     time->flops_at = time->dev->flops; /* what others did meanwhile is theirs */
 }
 
-/* The one place where NVTX ranges (nvtxRangePushA(part_names[what]) and its pop) belong. */
+/* ---- Parts ---- */
+
 void part_begin(timeline *time, part what)
 {
     if (time->parts)
         append(time, ENTRY_PART_BEGIN, what);
+    timeline_open(time, part_names[what], time->tokens, true);
 }
 
 void part_end(timeline *time, part what)
 {
+    timeline_close(time);
     if (time->parts)
         append(time, ENTRY_PART_END, what);
 }

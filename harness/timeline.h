@@ -59,13 +59,27 @@ typedef struct {
     device_mark from_mark, until_mark; /* ENTRY_REPLICATED */
 } timeline_entry;
 
+/* A range that a host has open on the profiler's time line (ranges.h). Leaves do not nest: together
+ * they cover all of a host's time. */
+typedef struct {
+    const char *name;
+    int64_t payload;
+    bool leaf;
+} timeline_range;
+enum { TIMELINE_RANGES = 8 };
+
 typedef struct {
     device *dev;
     bool parts; /* record parts: only in the instrumented repetition */
+    bool projected;    /* of the links: waiting hands the thread to another host */
+    bool synchronised; /* the device is waited for before a leaf range ends, so that it spans its work */
     timeline_entry *entries;
     int count, capacity;
     double wall_start, deadline; /* seconds of the monotonic clock; deadline 0 = none */
     uint64_t flops, flops_at;   /* this host's share of dev->flops; the counter's last reading */
+    int64_t tokens;             /* rows in hand, the payload of parts */
+    timeline_range ranges[TIMELINE_RANGES];
+    int range_count;
 } timeline;
 
 /* Forgets all entries, keeping the memory; or gives the memory back. Neither touches device marks
@@ -81,12 +95,17 @@ void timeline_phase(timeline *, phase_mark);
 timeline_entry *timeline_pause(timeline *, entry_kind kind, int what);
 void timeline_resume(timeline *, timeline_entry *);
 
+/* Device seconds from the last PHASE_START to the last entry: of the host's own work, and of copies
+ * that a link would have moved (or, where links are real, of transfers themselves). Waiting while
+ * other virtual hosts ran and pauses are in neither. The device must have been synchronised. */
+void timeline_work(const timeline *, double *own, double *transfers);
+
 /* FLOPs that this host's own work has added to the device's counter since PHASE_START; replicated
  * work counts for every host, though one of them did it. */
 uint64_t timeline_flops(timeline *);
 
-/* A part begins or ends, and the same as an NVTX range where the device has them. Parts do not
- * nest; waiting inside a part is charged to PART_COMM by whoever reads the timeline. */
+/* A part begins or ends, and with it a leaf range of its name, payload `tokens`. Parts do not nest;
+ * waiting inside a part is charged to PART_COMM by whoever reads the timeline. */
 void part_begin(timeline *, part);
 void part_end(timeline *, part);
 
@@ -94,6 +113,17 @@ void part_end(timeline *, part);
 #define RANGE(timeline_, part_)                                                                    \
     for (int range_once_ = (part_begin(timeline_, part_), 1); range_once_;                         \
          range_once_ = (part_end(timeline_, part_), 0))
+
+/* Ranges of this host alone, which no reader of the timeline sees: a host, a layer, and leaves for
+ * what is no part. While a host waits its ranges are closed, since in `sim` the others then run on
+ * the same thread; they open again when it goes on. */
+void timeline_open(timeline *, const char *name, int64_t payload, bool leaf);
+void timeline_close(timeline *);
+
+/* LEAF(timeline, "setup") { ... }: what happens outside all parts. No break or return inside. */
+#define LEAF(timeline_, name_)                                                                     \
+    for (int leaf_once_ = (timeline_open(timeline_, name_, (timeline_)->tokens, true), 1);         \
+         leaf_once_; leaf_once_ = (timeline_close(timeline_), 0))
 
 /* Monotonic seconds, the clock of deadlines. */
 double monotonic_seconds(void);

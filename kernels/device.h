@@ -61,6 +61,10 @@ typedef union {
     void *event;
 } device_mark;
 
+typedef struct {
+    char chip[128], driver[64], libraries[128];
+} device_identity;
+
 typedef struct device device;
 struct device {
     const char *name, *title;
@@ -96,6 +100,10 @@ struct device {
     device_mark (*mark)(device *);
     double (*between)(device *, device_mark from, device_mark to); /* seconds */
     void (*forget_marks)(device *); /* all marks made so far may be reused */
+    void (*profile)(device *, bool on); /* a profiler that waits for it begins or ends its capture */
+    /* What a row says of the machine beside the processor: the chip, its driver, and the libraries that
+     * compute on it, each "" when there is nothing to say. The device is open. */
+    void (*describe)(device *, device_identity *);
 
     /* x [rows, hidden] float32 = table[ids], table [vocab, hidden] in activation type. */
     void (*embed)(device *, float *x, const int32_t *ids, const void *table, int64_t rows,

@@ -119,6 +119,7 @@ static int ulysses_attend(attend_context *x)
     take_buffers(x->cell, dev, links->rank, x->work, &b);
     char *packed_kv = b.packed + (size_t)heads * piece, *q_end = b.packed, *kv_end = packed_kv;
     size_t q_out[MOST_HEADS], q_in[MOST_HEADS], kv_out[MOST_HEADS], kv_in[MOST_HEADS];
+    RANGE(links->time, PART_OTHER)
     for (int p = 0; p < links->size; p++) {
         head_share theirs = share_of(x->cell, p);
         q_out[p] = theirs.count * piece, q_in[p] = mine.count * piece;
@@ -140,6 +141,7 @@ static int ulysses_attend(attend_context *x)
     if (back < 0 || links->driver->wait(links, back))
         return -1;
     const char *from = b.packed;
+    RANGE(links->time, PART_OTHER)
     for (int p = 0; p < links->size; from += q_out[p++]) {
         head_share theirs = share_of(x->cell, p);
         dev->copy_rows(dev, (char *)x->out + theirs.first * head, heads * head, from,

@@ -72,7 +72,9 @@ static void run_cell(records *all, int length, int repetitions, const char *stat
     record row = speed_row(length, status);
     for (int i = 1; i <= repetitions; i++) {
         double clocks[] = {0.1 * i, 0.2 * i};
-        repetition one = {"timed", i, length + 0.5 * i, NAN, 2, clocks, NULL};
+        repetition one = {.kind = "timed", .number = i, .prefill_s = length + 0.5 * i, .decode_s = NAN,
+                          .wall_s = 2, .charged_s = 1, .transfers_s = 0.5, .enqueue_s = NAN,
+                          .hosts = 2, .host_prefill_s = clocks};
         cr_assert_eq(records_repetition(all, &row, &one), 0, "%s", fail_text());
     }
     cr_assert_eq(records_append(all, &row), 0, "%s", fail_text());

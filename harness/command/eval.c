@@ -83,7 +83,7 @@ int command_eval(int argc, char **argv)
     s.driver = m.driver;
     s.most_hosts = m.most_hosts;
     s.leader = m.leader;
-    identity_read(&s.id);
+    identity_read(&s.id, m.dev);
     size_t total;
     m.dev->memory(m.dev, &s.room, &total);
     int status = m.driver->share(m.driver, &s.room, sizeof s.room); /* all judge alike */

@@ -7,6 +7,7 @@
 #include "harness/error.h"
 #include "harness/machine/peaks.h"
 #include "harness/sweep/preset.h"
+#include "harness/sweep/profile.h"
 #include "harness/sweep/progress.h"
 #include "harness/sweep/speed.h"
 
@@ -14,15 +15,15 @@ static const char usage[] =
     "usage: apbench speed [--preset NAME] [flags]\n\n"
     "Times prefill (document and query to the first token) and decode of every combination, with\n"
     "random tokens, and appends a row a cell to --out. The same command resumes a sweep that was\n"
-    "killed. With --comm sim, times of several hosts are projected over each --link.\n";
-
+    "killed. With --comm sim, times of several hosts are projected over each --link. --profile CELL runs\n"
+    "one cell for a profiler instead, between cudaProfilerStart and Stop, and writes no row.\n";
 
 typedef struct {
     sweep_axes axes;
     machine_flags machine;
     text_list links;
     int64_t reps, warmup;
-    const char *preset, *out;
+    const char *preset, *out, *profile;
     bool dry_run;
 } speed_flags;
 
@@ -61,8 +62,6 @@ static int check_paper_preset(const speed_flags *f, const speed_sweep *s)
 /* Everything once flags are parsed; the exit status. */
 static int run(speed_flags *f, const machine *m, const link_model *links)
 {
-    size_t room, total;
-    m->dev->memory(m->dev, &room, &total);
     sweep sweep;
     speed_sweep s = {
         .dev = m->dev,
@@ -76,17 +75,26 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
         .warmup = f->warmup,
         .timeout = f->machine.timeout,
     };
-    /* All processes judge by the leader's figures, so that they agree. */
-    double shared[2] = {(double)room, m->leader ? peak_gemm(m->dev) : 0};
-    identity_read(&s.id);
+    /* All processes judge by the leader's figures, so that they agree. What is free counts once
+     * libraries and kernels are loaded, which takes device memory too. */
+    double peak = m->leader ? peak_gemm(m->dev) : 0;
+    size_t room, total;
+    m->dev->memory(m->dev, &room, &total);
+    double shared[2] = {(double)room, peak};
+    identity_read(&s.id, m->dev);
     int status = m->driver->share(m->driver, shared, sizeof shared);
     room = (size_t)shared[0];
     s.gemm_peak = shared[1];
     bool made = !status, misused = false;
     if (made)
         status = sweep_make(&f->axes, m->dev, room, m->driver->projected, m->most_hosts, &sweep);
-    if (!status && !f->dry_run)
+    const sweep_cell *profiled = NULL;
+    if (!status && f->profile) {
+        profiled = profile_find(&sweep, f->profile);
+        status = profiled ? 0 : -1;
+    } else if (!status && !f->dry_run) {
         status = check_paper_preset(f, &s);
+    }
     misused = made && status;
     if (!status && m->leader && sweep.left_out)
         fprintf(stderr, "%d cells want more hosts than the %d of this launch: left out\n",
@@ -94,6 +102,8 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
     if (!status && f->dry_run) {
         if (m->leader)
             speed_dry_run(&s);
+    } else if (!status && profiled) {
+        status = profile_run(&s, profiled);
     } else if (!status) {
         if (m->leader) {
             s.records = records_open(f->out, RECORD_SPEED, BUILD_COMMIT);
@@ -135,6 +145,8 @@ int command_speed(int argc, char **argv)
         {"reps", FLAG_SIZE, &f.reps, "N", "timed repetitions: the median counts"},
         {"warmup", FLAG_SIZE, &f.warmup, "N", "repetitions before them"},
         {"out", FLAG_TEXT, &f.out, "FILE", "CSV to append to"},
+        {"profile", FLAG_TEXT, &f.profile, "CELL",
+         "run one cell for a profiler: its number in --dry-run, or part of its name"},
         {"dry-run", FLAG_SWITCH, &f.dry_run, NULL, "list the cells and what they would take"},
         MACHINE_FLAGS(f.machine),
     };

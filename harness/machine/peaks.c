@@ -30,31 +30,72 @@ static double median_seconds(device *dev, void (*work)(device *, void *), void *
 }
 
 typedef struct {
-    int64_t size;
-    char *a, *b, *c;
+    gemm_mode mode;
+    int64_t m, n, k;
+    char *a, *w, *c;
 } gemm_work;
 
 static void run_gemm(device *dev, void *argument)
 {
     gemm_work *g = argument;
-    dev->gemm(dev, GEMM_STORE, g->c, g->size, g->a, g->size, g->b, NULL, g->size, g->size, g->size);
+    dev->gemm(dev, g->mode, g->c, g->n, g->a, g->k, g->w, NULL, g->m, g->n, g->k);
+}
+
+/* Products one behind another, queued for `seconds` (a single one takes `each`): seconds of one. */
+static double sustained_seconds(device *dev, gemm_work *g, double each, double seconds)
+{
+    int count = each > 0 && seconds / each < 100000 ? (int)(seconds / each) + 1 : 100000;
+    device_mark before = dev->mark(dev);
+    for (int i = 0; i < count; i++)
+        run_gemm(dev, g);
+    device_mark after = dev->mark(dev);
+    dev->sync(dev);
+    double all = dev->between(dev, before, after);
+    dev->forget_marks(dev);
+    return all / count;
+}
+
+static gemm_rate measure_gemm(device *dev, gemm_mode mode, int64_t m, int64_t n, int64_t k,
+                              double seconds)
+{
+    gemm_work g = {.mode = mode, .m = m, .n = n, .k = k};
+    size_t act = dev->act_bytes, a = (size_t)(m * k) * act, w = (size_t)(n * k) * act;
+    size_t c = (size_t)(m * n) * (mode == GEMM_STORE ? act : sizeof(float));
+    a = (a + 255) & ~(size_t)255, w = (w + 255) & ~(size_t)255;
+    char *memory = dev->alloc(dev, a + w + c);
+    if (!memory)
+        return (gemm_rate){0};
+    g.a = memory, g.w = memory + a, g.c = memory + a + w;
+    dev->random(dev, g.a, false, m * k, 1, 1);
+    dev->random(dev, g.w, false, n * k, 2, 1);
+    if (mode != GEMM_STORE) /* it is added to: memory as it comes could hold anything */
+        dev->random(dev, g.c, true, m * n, 3, 1);
+    uint64_t counted = dev->flops;
+    double flops = 2.0 * (double)m * (double)n * (double)k;
+    double single = median_seconds(dev, run_gemm, &g);
+    gemm_rate rate = {.single = flops / single};
+    if (seconds > 0)
+        rate.sustained = flops / sustained_seconds(dev, &g, single, seconds);
+    dev->flops = counted;
+    dev->free(dev, memory);
+    return rate;
+}
+
+/* Large enough for the device's peak, small enough to take a second at most. */
+int64_t peak_gemm_size(const device *dev)
+{
+    return dev->act_bytes == 4 ? 1536 : 8192;
 }
 
 double peak_gemm(device *dev)
 {
-    /* Large enough for the device's peak, small enough to take a second at most. */
-    gemm_work g = {.size = dev->act_bytes == 4 ? 1536 : 8192};
-    size_t bytes = (size_t)(g.size * g.size) * dev->act_bytes;
-    char *memory = dev->alloc(dev, 3 * bytes);
-    if (!memory)
-        return 0;
-    g.a = memory, g.b = memory + bytes, g.c = memory + 2 * bytes;
-    dev->random(dev, memory, false, 2 * g.size * g.size, 1, 1);
-    uint64_t counted = dev->flops;
-    double seconds = median_seconds(dev, run_gemm, &g);
-    dev->flops = counted;
-    dev->free(dev, memory);
-    return 2.0 * (double)g.size * (double)g.size * (double)g.size / seconds;
+    int64_t size = peak_gemm_size(dev);
+    return measure_gemm(dev, GEMM_STORE, size, size, size, 0).single;
+}
+
+gemm_rate peak_gemm_shape(device *dev, gemm_mode mode, int64_t m, int64_t n, int64_t k)
+{
+    return measure_gemm(dev, mode, m, n, k, 1);
 }
 
 typedef struct {
@@ -70,7 +111,9 @@ static void run_copy(device *dev, void *argument)
 
 double peak_copy(device *dev)
 {
-    copy_work c = {.bytes = (size_t)256 << 20};
+    size_t free_bytes, total;
+    dev->memory(dev, &free_bytes, &total);
+    copy_work c = {.bytes = (size_t)(free_bytes >> 30 >= 8 ? 1024 : 256) << 20};
     c.from = dev->alloc(dev, 2 * c.bytes);
     if (!c.from)
         return 0;

@@ -189,7 +189,8 @@ static char *repetition_header(void)
     for (int i = 0; i < columns; i++)
         if (column[i].key)
             fprintf(out, ",%s", column[i].name);
-    fputs(",kind,repetition,prefill_s,decode_s,host_prefill_s,host_decode_s\n", out);
+    fputs(",kind,repetition,prefill_s,decode_s,wall_s,charged_s,transfers_s,enqueue_s,overhead,"
+          "host_prefill_s,host_decode_s\n", out);
     fclose(out);
     return line;
 }
@@ -402,9 +403,11 @@ int records_repetition(records *all, const record *key, const repetition *one)
         }
     }
     fprintf(out, ",%s,%d", one->kind, one->number);
-    double seconds[] = {one->prefill_s, one->decode_s};
-    for (int i = 0; i < 2; i++)
-        fprintf(out, isnan(seconds[i]) ? "," : ",%.6g", seconds[i]);
+    double overhead = 1 - (one->charged_s + one->transfers_s) / one->wall_s;
+    double numbers[] = {one->prefill_s,   one->decode_s,  one->wall_s, one->charged_s,
+                        one->transfers_s, one->enqueue_s, overhead};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        fprintf(out, isnan(numbers[i]) ? "," : ",%.6g", numbers[i]);
     put_clocks(out, one->host_prefill_s, one->hosts);
     put_clocks(out, one->host_decode_s, one->hosts);
     fputc('\n', out);

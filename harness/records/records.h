@@ -86,11 +86,13 @@ void records_close(records *);
 bool records_done(const records *, const record *);
 
 /* A repetition of the cell that the next append commits. `kind`: "warmup", "timed",
- * "instrumented". host_prefill_s, host_decode_s: each host's own clock, [hosts], or NULL. */
+ * "instrumented". wall_s ... enqueue_s: where the process's time went (run_result of run.h), NaN when
+ * unknown. host_prefill_s, host_decode_s: each host's own clock, [hosts], or NULL. */
 typedef struct {
     const char *kind;
     int number; /* from 1 */
     double prefill_s, decode_s;
+    double wall_s, charged_s, transfers_s, enqueue_s;
     int hosts;
     const double *host_prefill_s, *host_decode_s;
 } repetition;

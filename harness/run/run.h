@@ -3,11 +3,12 @@
  *
  * Memory is planned before it is taken: each host has a zone (KV cache, residual stream, queries and
  * outputs, the method's exchange buffers), and what does not live across a comm call is one scratch
- * area, shared by all virtual hosts of a process. */
+ * area, shared by all virtual hosts of a process. All of it is one block of device memory a cell. */
 #ifndef HARNESS_RUN_H
 #define HARNESS_RUN_H
 #include "harness/comm/replay.h"
 #include "harness/model/model.h"
+#include "harness/run/layer.h"
 #include "methods/method.h"
 
 /* Device bytes of a cell. A real host needs weights + shared + zone_largest; a process that
@@ -31,8 +32,12 @@ typedef struct {
     int stop_count;
     double deadline;         /* monotonic seconds after which the run fails; 0 = none */
     bool parts;              /* instrumented: record the parts of each layer */
+    bool synchronised;       /* under a profiler: each range waits for the device's work in it */
     /* Called on host 0 after each token with its logits [vocab] in host memory; may be NULL. */
     void (*on_token)(void *argument, int step, int32_t id, const float *logits);
+    /* Called on each host after the document's last layer with the residual stream of its first
+     * `rows` rows; may be NULL. It may use scratch->norm and may wait for the device. */
+    void (*on_rows)(void *argument, const layer_scratch *, const float *x, int64_t rows);
     void *argument;
 } run_request;
 
@@ -42,7 +47,12 @@ typedef struct {
     bool stopped;         /* by a stop id */
     timeline *timelines;  /* [hosts]; in a process that is one real host only its own is filled */
     int hosts;
-    double wall_s;        /* the whole run, this process */
+    /* Of this process, from the first host's start to the end: the wall clock's seconds; the device's
+     * on hosts' own work, all hosts together; on copies that a link would have moved (on real links:
+     * in transfers); and the CPU's until everything was queued, less waiting for tokens. What is
+     * neither charged nor transfers is the harness's own overhead. */
+    double wall_s, charged_s, transfers_s, enqueue_s;
+    size_t wanted_bytes;  /* after a failure for want of device memory: how much; else 0 */
     double *host_flops, *host_bytes_sent; /* [hosts], prefill of the document; own hosts only */
     double flops, bytes_sent; /* up to the first token (query phase too), of the host with the most */
     host_times *measured; /* [hosts] on links that are real; NULL where they are projected */

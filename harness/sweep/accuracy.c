@@ -186,6 +186,8 @@ static void fill_row(const group *g, const cell *c, const char *method_text, rec
     record_text(row, ACCURACY_VARIANT, colon ? colon + 1 : "");
     record_integer(row, ACCURACY_MODEL_LAYERS, g->model->config.shape.layers);
     record_text(row, ACCURACY_MACHINE, s->id.machine);
+    record_text(row, ACCURACY_GPU, s->id.gpu);
+    record_text(row, ACCURACY_DRIVER, s->id.driver);
     record_text(row, ACCURACY_LIBRARIES, s->id.libraries);
 }
 

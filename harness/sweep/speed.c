@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "harness/comm/replay.h"
 #include "harness/error.h"
+#include "harness/ranges.h"
 #include "harness/sweep/progress.h"
+#include "harness/sweep/repetition.h"
 
 /* What a whole prefill reaches of the products' rate before measured cells say better. */
 static const double usual_share = 0.6;
@@ -48,6 +49,8 @@ static void fill_row(const speed_sweep *s, const sweep_cell *cell, int link, rec
     record_integer(row, SPEED_PROJECTED, linked);
     record_number(row, SPEED_LOAD, s->load);
     record_text(row, SPEED_MACHINE, s->id.machine);
+    record_text(row, SPEED_GPU, s->id.gpu);
+    record_text(row, SPEED_DRIVER, s->id.driver);
     record_text(row, SPEED_LIBRARIES, s->id.libraries);
 }
 
@@ -71,48 +74,12 @@ static double put_median(record *row, int column, double *values, int64_t count)
 
 /* ---- One cell ---- */
 
-/* Times of every host, for each repetition and link. */
-typedef struct {
-    int links, hosts;
-    int64_t repetitions; /* warm-up, timed, then one instrumented */
-    host_times *times;   /* [repetitions, links, hosts] */
-    double flops, bytes_sent;
-    size_t peak_bytes;
-} cell_times;
-
-static host_times *times_at(const cell_times *t, int64_t repetition, int link)
+/* The repetitions of a cell: warm-up, timed, then one instrumented. */
+static const char *kind_of(const speed_sweep *s, int64_t repetition)
 {
-    return t->times + (repetition * t->links + link) * t->hosts;
-}
-
-static int run_repetition(speed_sweep *s, const model *m, const sweep_cell *cell, const prompt *p,
-                          int64_t repetition, double deadline, cell_times *t)
-{
-    run_request request = {
-        .model = m,
-        .cell = &cell->cell,
-        .driver = s->driver,
-        .document = p->ids,
-        .query = p->ids + p->document,
-        .new_tokens = s->axes->new_tokens,
-        .deadline = deadline,
-        .parts = repetition == t->repetitions - 1,
-    };
-    run_result result = {0};
-    int status = run_cell(&request, &result);
-    for (int link = 0; link < t->links && !status; link++) {
-        host_times *times = times_at(t, repetition, link);
-        if (s->driver->projected)
-            status = replay(result.timelines, t->hosts, &s->links[link], times);
-        else if (result.measured) /* not in a process outside the cell's hosts */
-            memcpy(times, result.measured, (size_t)t->hosts * sizeof *times);
-    }
-    t->flops = result.flops;
-    t->bytes_sent = result.bytes_sent;
-    t->peak_bytes = result.peak_bytes;
-    run_result_free(&result);
-    s->dev->forget_marks(s->dev);
-    return status;
+    return repetition < s->warmup            ? "warmup"
+           : repetition < s->warmup + s->reps ? "timed"
+                                              : "instrumented";
 }
 
 static int write_repetitions(speed_sweep *s, const record *row, const cell_times *t, int link)
@@ -121,7 +88,8 @@ static int write_repetitions(speed_sweep *s, const record *row, const cell_times
     double *decode = prefill + t->hosts;
     int status = 0;
     for (int64_t r = 0; r < t->repetitions && !status; r++) {
-        const host_times *times = times_at(t, r, link);
+        const host_times *times = cell_times_at(t, r, link);
+        const repetition_account *account = &t->accounts[r];
         host_times slowest;
         slowest_host(times, t->hosts, &slowest);
         for (int h = 0; h < t->hosts; h++) {
@@ -130,8 +98,12 @@ static int write_repetitions(speed_sweep *s, const record *row, const cell_times
         }
         bool last = r == t->repetitions - 1;
         repetition one = {
-            .kind = r < s->warmup ? "warmup" : last ? "instrumented" : "timed",
+            .kind = kind_of(s, r),
             .number = (int)(r < s->warmup ? r + 1 : last ? 1 : r - s->warmup + 1),
+            .wall_s = account->wall_s,
+            .charged_s = account->charged_s,
+            .transfers_s = account->transfers_s,
+            .enqueue_s = account->enqueue_s,
             .prefill_s = slowest.prefill_end,
             .decode_s = slowest.decode_end - slowest.prefill_end,
             .hosts = t->hosts,
@@ -153,7 +125,7 @@ static int write_row(speed_sweep *s, const sweep_cell *cell, const cell_times *t
     double *prefill = alloc_or_die((size_t)s->reps * 2, sizeof *prefill), *decode = prefill + s->reps;
     host_times slowest;
     for (int64_t r = 0; r < s->reps; r++) {
-        slowest_host(times_at(t, s->warmup + r, link), t->hosts, &slowest);
+        repetition_slowest(t, s->warmup + r, link, &slowest);
         prefill[r] = slowest.prefill_end;
         decode[r] = slowest.decode_end - slowest.prefill_end;
     }
@@ -169,7 +141,7 @@ static int write_row(speed_sweep *s, const sweep_cell *cell, const cell_times *t
     record_number(&row, SPEED_GEMM_PEAK_TFLOPS, s->gemm_peak / 1e12);
     record_number(&row, SPEED_BYTES_SENT, t->bytes_sent);
     record_integer(&row, SPEED_PEAK_BYTES, (int64_t)t->peak_bytes);
-    slowest_host(times_at(t, t->repetitions - 1, link), t->hosts, &slowest);
+    repetition_slowest(t, t->repetitions - 1, link, &slowest);
     for (int part = 0; part < PART_COUNT; part++)
         record_number(&row, SPEED_QKV_S + part, slowest.parts[PHASE_PREFILL][part]);
     record_number(&row, SPEED_INSTRUMENTED_S, slowest.prefill_end);
@@ -182,22 +154,20 @@ static int write_row(speed_sweep *s, const sweep_cell *cell, const cell_times *t
 
 /* A row without times: what could not run, or failed. */
 static int write_verdict(speed_sweep *s, const sweep_cell *cell, int link, const char *status_word,
-                         const char *reason)
+                         const char *reason, size_t wanted_bytes)
 {
     record row;
     fill_row(s, cell, link, &row);
     record_text(&row, SPEED_STATUS, status_word);
     record_text(&row, SPEED_DETAIL, reason);
-    if (cell->verdict == CELL_OOM)
-        record_integer(&row, SPEED_PEAK_BYTES,
-                       (int64_t)(cell->memory.weights + cell->memory.shared +
-                                 cell->memory.zone_largest));
+    if (wanted_bytes)
+        record_integer(&row, SPEED_PEAK_BYTES, (int64_t)wanted_bytes);
     int status = records_append(s->records, &row);
     record_clear(&row);
     return status;
 }
 
-static void name_cell(const sweep *sweep, const sweep_cell *cell, char *text, size_t bytes)
+void speed_name_cell(const sweep *sweep, const sweep_cell *cell, char *text, size_t bytes)
 {
     char length[32];
     snprintf(text, bytes, "%s %s%s%s, %d host%s, length %s", sweep->models[cell->model]->name,
@@ -206,12 +176,56 @@ static void name_cell(const sweep *sweep, const sweep_cell *cell, char *text, si
              format_size(cell->length, length, sizeof length));
 }
 
-/* Runs one cell and writes its rows; line says what came of it. `wanted[link]`: rows not there. */
+/* Bytes that a real host needs whole: what a cell that does not fit is told in its row. */
+static size_t whole_bytes(const sweep_cell *cell)
+{
+    return cell->memory.weights + cell->memory.shared + cell->memory.zone_largest;
+}
+
+/* All repetitions; -1 with a sentence. m may be NULL: then the sentence is there already. */
+static int measure(speed_sweep *s, const model *m, const sweep_cell *cell, cell_times *t)
+{
+    prompt p;
+    if (!m || prompt_random(m, cell->length, s->axes->query, (uint64_t)s->axes->seed, &p))
+        return -1;
+    repetition_setting setting = {
+        .model = m,
+        .cell = &cell->cell,
+        .driver = s->driver,
+        .prompt = &p,
+        .links = s->links,
+        .new_tokens = s->axes->new_tokens,
+        .deadline = s->timeout > 0 ? monotonic_seconds() + s->timeout : 0,
+    };
+    int status = 0;
+    for (int64_t r = 0; r < t->repetitions && !status; r++)
+        status = repetition_run(&setting, r, kind_of(s, r), false, t);
+    prompt_free(&p);
+    return status;
+}
+
+/* Says on one line what came of a cell; `shown` is the link of its times, -1 when there is none. */
+static void describe(const speed_sweep *s, const cell_times *t, const char *name, double prefill_s,
+                     int shown, char *line, size_t bytes)
+{
+    host_times instrumented;
+    int link = shown < 0 ? 0 : shown;
+    repetition_slowest(t, t->repetitions - 1, link, &instrumented);
+    bool projected = s->driver->projected && t->hosts > 1 && shown >= 0;
+    snprintf(line, bytes, "%s: prefill %.4g s%s%s (instrumented %+.1f %%, overhead %.2f %%)", name,
+             prefill_s, projected ? ", projected over " : "",
+             projected ? s->link_names->items[shown] : "",
+             100 * (instrumented.prefill_end / prefill_s - 1),
+             100 * repetition_overhead(&t->accounts[s->warmup]));
+}
+
+/* Runs one cell and writes its rows; line says what came of it. m: NULL when it could not be opened,
+ * for the reason in fail_text(). `wanted[link]`: rows not there. */
 static int run_one(speed_sweep *s, const model *m, const sweep_cell *cell, const bool *wanted,
                    char *line, size_t bytes)
 {
     char name[512];
-    name_cell(s->sweep, cell, name, sizeof name);
+    speed_name_cell(s->sweep, cell, name, sizeof name);
     s->load = machine_load();
     cell_times t = {
         .links = link_count_of(s, cell),
@@ -221,37 +235,35 @@ static int run_one(speed_sweep *s, const model *m, const sweep_cell *cell, const
     const char *word = cell_verdict_names[cell->verdict];
     char reason[1024];
     snprintf(reason, sizeof reason, "%s", cell->reason);
+    size_t bytes_wanted = cell->verdict == CELL_OOM ? whole_bytes(cell) : 0;
     int status = cell->verdict == CELL_RUNS ? 0 : -1;
+    ranges_open(name, cell->length);
     if (!status) {
-        t.times = alloc_or_die((size_t)(t.repetitions * t.links * t.hosts), sizeof *t.times);
-        prompt p;
-        status = prompt_random(m, cell->length, s->axes->query, (uint64_t)s->axes->seed, &p);
-        double deadline = s->timeout > 0 ? monotonic_seconds() + s->timeout : 0;
-        for (int64_t r = 0; r < t.repetitions && !status; r++)
-            status = run_repetition(s, m, cell, &p, r, deadline, &t);
-        prompt_free(&p);
+        cell_times_take(&t);
+        status = measure(s, m, cell, &t);
         if (status) {
-            word = "failed";
             snprintf(reason, sizeof reason, "%s", fail_text());
-            s->failed++;
+            bool memory = !m || t.wanted_bytes;
+            bytes_wanted = memory ? whole_bytes(cell) : 0;
+            word = memory ? cell_verdict_names[CELL_OOM] : "failed";
+            s->failed += !memory;
         }
     }
+    ranges_close();
     double prefill_s = 0;
     int written = 0, shown = -1;
     for (int link = 0; link < t.links && !written && s->records; link++) {
         if (!wanted[link])
             continue;
-        written = status ? write_verdict(s, cell, link, word, reason)
+        written = status ? write_verdict(s, cell, link, word, reason, bytes_wanted)
                          : write_row(s, cell, &t, link, &prefill_s);
         shown = link;
     }
     if (status)
         snprintf(line, bytes, "%s: %s: %s", name, word, reason);
     else
-        snprintf(line, bytes, "%s: prefill %.4g s%s%s", name, prefill_s,
-                 s->driver->projected && t.hosts > 1 ? ", projected over " : "",
-                 s->driver->projected && t.hosts > 1 && shown >= 0 ? s->link_names->items[shown] : "");
-    free(t.times);
+        describe(s, &t, name, prefill_s, shown, line, bytes);
+    cell_times_free(&t);
     return written;
 }
 
@@ -273,8 +285,8 @@ double speed_expected(const speed_sweep *s)
 
 void speed_dry_run(const speed_sweep *s)
 {
-    printf("%-14s %-34s %5s %7s  %-19s %10s %10s\n", "model", "method", "hosts", "length", "status",
-           "seconds", "GiB");
+    printf("%4s %-14s %-34s %5s %7s  %-19s %10s %10s\n", "cell", "model", "method", "hosts", "length",
+           "status", "seconds", "GiB");
     for (int i = 0; i < s->sweep->count; i++) {
         const sweep_cell *cell = &s->sweep->cells[i];
         char method_text[300], length[32];
@@ -283,8 +295,8 @@ void speed_dry_run(const speed_sweep *s)
         double bytes = (double)(cell->memory.weights + cell->memory.shared +
                                 (s->driver->projected ? cell->memory.zone_sum
                                                       : cell->memory.zone_largest));
-        printf("%-14s %-34s %5d %7s  %-19s %10.1f %10.2f%s%s\n", s->sweep->models[cell->model]->name,
-               method_text, cell->cell.hosts, format_size(cell->length, length, sizeof length),
+        printf("%4d %-14s %-34s %5d %7s  %-19s %10.1f %10.2f%s%s\n", i + 1,
+               s->sweep->models[cell->model]->name, method_text, cell->cell.hosts, format_size(cell->length, length, sizeof length),
                cell_verdict_names[cell->verdict], expected_seconds(s, cell), bytes / (1 << 30),
                *cell->reason ? "  " : "", cell->reason);
     }
@@ -341,8 +353,9 @@ int speed_run(speed_sweep *s)
             model_close(m);
             m = model_open(s->axes->models.items[cell->model], s->dev, (int)s->axes->layers,
                            (uint64_t)s->axes->seed, s->axes->retaining_heads);
-            loaded = cell->model;
-            if (!m) {
+            loaded = m ? cell->model : -1;
+            /* Weights that do not fit after all make a row; a launch cannot go on in parts. */
+            if (!m && (!s->driver->projected || strncmp(fail_text(), "out of memory", 13))) {
                 status = -1;
                 break;
             }

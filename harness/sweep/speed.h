@@ -29,6 +29,9 @@ typedef struct {
  * model cannot be read, a row cannot be written); failed cells are rows and are counted. */
 int speed_run(speed_sweep *);
 
+/* "smollm2 apb:anchor=0, 4 hosts, length 4K". */
+void speed_name_cell(const sweep *, const sweep_cell *, char *text, size_t bytes);
+
 /* Prints the cells with what they would take and need (--dry-run). */
 void speed_dry_run(const speed_sweep *);
 /* Expected seconds of the whole sweep. */

@@ -4,6 +4,7 @@
 #include "harness/error.h"
 #include "kernels/cpu/cpu.h"
 
+#include <dnnl_version.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
@@ -12,6 +13,10 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+
+#define TEXT(x) #x
+#define VERSION(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
+#define DNNL_VERSION VERSION(DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH)
 
 enum { CACHE_LINE = 64, HUGE_PAGE = 2 << 20 };
 
@@ -140,6 +145,17 @@ static double between_cpu(device *d, device_mark from, device_mark to)
     return to.seconds - from.seconds;
 }
 
+static void profile_cpu(device *d, bool on)
+{
+    (void)d, (void)on;
+}
+
+static void describe_cpu(device *d, device_identity *identity)
+{
+    (void)d;
+    *identity = (device_identity){.libraries = "oneDNN " DNNL_VERSION};
+}
+
 device cpu_device = {
     .name = "cpu",
     .title = "CPU, float32 (oneDNN GEMM, OpenMP)",
@@ -160,6 +176,8 @@ device cpu_device = {
     .mark = mark_cpu,
     .between = between_cpu,
     .forget_marks = sync_cpu,
+    .profile = profile_cpu,
+    .describe = describe_cpu,
     .embed = cpu_embed,
     .rmsnorm = cpu_rmsnorm,
     .gemm = cpu_gemm,

@@ -58,6 +58,10 @@ void cuda_gemm(device *, gemm_mode mode, void *c, int64_t ldc, const void *a, in
 /* elementwise.cu, for gemm.c: c [m, n] float32 with row stride ldc += bias [n] (bf16). */
 void cuda_add_bias(device *, float *c, int64_t ldc, const void *bias, int64_t m, int64_t n);
 
+/* identity.c */
+void cuda_describe(device *, device_identity *);
+void cuda_profile(device *, bool on);
+
 /* weights.cu */
 void cuda_upload_weights(device *, void *to, bool to_f32, const void *from, dtype type,
                          int64_t count);
