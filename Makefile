@@ -38,6 +38,9 @@ TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% tests/mpi_%,$(wildcard tests/*.c)))
 # Programs that checks start with mpirun; they have a main() of their own.
 MPI_PROGRAMS := $(if $(MPI_LIBS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mpi_*.c)))
+# Programs that test and measure the cuda device; they have a main() of their own.
+GPU_PROGRAMS := $(if $(CUDA),$(patsubst tests/gpu/%.c,$(BUILD)/tests/gpu/%,$(wildcard tests/gpu/*.c)))
+GPU_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/gpu/support/*.c))
 
 # A profiler of one page, for the check of NVTX ranges.
 NVTX_RECORDER := $(if $(NVTX),$(BUILD)/tests/nvtx_recorder.so)
@@ -55,6 +58,10 @@ $(BUILD)/tests/mpi_%: $(BUILD)/tests/mpi_%.o $(BUILD)/tests/comm_cases.o $(LIBRA
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(LIBRARY)
 	@echo "  LINK $@"
 	$(Q)$(CC) -o $@ $^ -lcriterion $(LDLIBS)
+
+$(BUILD)/tests/gpu/%: $(BUILD)/tests/gpu/%.o $(GPU_SUPPORT) $(LIBRARY)
+	@echo "  LINK $@"
+	$(Q)$(CC) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(LIBRARY)
 	@echo "  LINK $@"
@@ -110,6 +117,16 @@ run-tests: $(BUILD)/apbench $(TESTS) $(MPI_PROGRAMS) $(NVTX_RECORDER)
 test-mpi: setup
 	@$(AGAIN) run-tests ONLY=mpi
 
+# On a machine with a GPU (no set-up: it needs nvcc, and what apbench links). test-gpu takes ONLY too;
+# test-gpu-sanitize runs tiny sizes under compute-sanitizer.
+gpu-programs: $(GPU_PROGRAMS)
+
+test-gpu: $(BUILD)/apbench $(GPU_PROGRAMS)
+	@tests/gpu/run.sh $(BUILD) $(ONLY)
+
+test-gpu-sanitize: $(GPU_PROGRAMS)
+	@tests/gpu/run.sh $(BUILD) --sanitize $(ONLY)
+
 # Reference logits anew, and the comparison with PyTorch: both fetch PyTorch (several GB).
 references: setup
 	@tests/reference/make.sh
@@ -123,6 +140,8 @@ bench-kernels: setup
 	@$(AGAIN) $(BUILD)/tests/bench_kernels
 	@$(BUILD)/tests/bench_kernels
 
-.PHONY: all force tests setup test run-tests test-mpi references bench-peer bench-kernels clean
+.PHONY: all force tests setup test run-tests test-mpi gpu-programs test-gpu \
+        test-gpu-sanitize references bench-peer bench-kernels clean
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(TESTS:=.d) $(MPI_PROGRAMS:=.d) $(TEST_SUPPORT:.o=.d)
+-include $(GPU_PROGRAMS:=.d) $(GPU_SUPPORT:.o=.d)

@@ -1,0 +1,67 @@
+#!/bin/bash
+# Runs the GPU tests: every program BUILD/tests/gpu/*, but for measurements (bandwidth, bench_*).
+#
+#     tests/gpu/run.sh BUILD [--sanitize] [WORD...]      only programs whose name holds a word
+#
+# A program prints one line a case, `ok NAME: ...`, `skip NAME: why` or `not ok NAME: ...`, and ends
+# with status 1 when a case failed, 77 when no GPU can be used. --sanitize runs tiny sizes under
+# compute-sanitizer's memcheck and racecheck instead. The last line totals; without a GPU nothing was
+# tested, which is said and is no success.
+set -u
+build=$1
+shift
+tools=("")
+if [ "${1-}" = --sanitize ]; then
+    shift
+    tools=(memcheck racecheck)
+fi
+words=("$@")
+passed=0 failed=0 skipped=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+wanted() {
+    [ ${#words[@]} = 0 ] && return
+    local word
+    for word in "${words[@]}"; do
+        case $1 in *"$word"*) return 0 ;; esac
+    done
+    return 1
+}
+
+for program in "$build"/tests/gpu/*; do
+    name=${program##*/}
+    case $name in *.o | *.d | bandwidth | bench_* | '*') continue ;; esac
+    [ -f "$program" ] && [ -x "$program" ] && wanted "$name" || continue
+    for tool in "${tools[@]}"; do
+        command=("$program")
+        [ -n "$tool" ] && command=(compute-sanitizer --tool "$tool" --error-exitcode 9
+            --print-limit 20 "$program" --small)
+        echo "---- $name${tool:+ under $tool}"
+        SECONDS=0
+        timeout -k 5 900 "${command[@]}" >"$log" 2>&1
+        status=$?
+        cat "$log"
+        if [ $status = 77 ]; then
+            echo "test-gpu: no GPU can be used here; nothing was tested"
+            exit 1
+        fi
+        good=$(grep -c '^ok ' "$log") bad=$(grep -c '^not ok ' "$log")
+        passed=$((passed + good)) skipped=$((skipped + $(grep -c '^skip ' "$log")))
+        if [ $status != 0 ] && [ "$bad" = 0 ]; then
+            echo "not ok $name: ended with status $status"
+            bad=1
+        elif [ $((good + bad)) = 0 ]; then
+            echo "not ok $name: it tested nothing"
+            bad=1
+        fi
+        failed=$((failed + bad))
+        echo "     $SECONDS s"
+    done
+done
+if [ $((passed + failed)) = 0 ]; then
+    echo "test-gpu: no program was run; they are built where nvcc is"
+    exit 1
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
