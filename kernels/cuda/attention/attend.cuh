@@ -120,11 +120,8 @@ __global__ void __launch_bounds__(T::Threads, T::Blocks)
     uint32_t v_address = matrix_address<T>(stages + T::TileBytes, lane & 15, lane >> 4);
 
     load_queries<T>(call, here, queries, first, total);
-    if (!now.over()) {
+    if (!now.over())
         load_keys<T>(call, now, here.kv_head, stages);
-        if constexpr (!T::Ahead)
-            load_values<T>(call, now, here.kv_head, stages + T::TileBytes);
-    }
     copy_commit();
 
     tile<T> t;
@@ -145,71 +142,24 @@ __global__ void __launch_bounds__(T::Threads, T::Blocks)
     float s[T::RowTiles][T::Keys / 8][4];
     uint32_t p[T::RowTiles][T::Keys / 16][4];
     int stage = 0; /* where tile `now` is */
-    if constexpr (T::Ahead) {
-        if (!now.over()) {
-            walk<T::Keys> next = now;
-            next.next(call);
-            load_values<T>(call, now, here.kv_head, stages + T::TileBytes);
-            if (!next.over())
-                load_keys<T>(call, next, here.kv_head, stages + T::StageBytes);
-            copy_commit();
-            compute_scores<T>(s, held, q_address, k_address);
+    while (!now.over()) {
+        walk<T::Keys> next = now;
+        next.next(call);
+        int other = T::StageBytes - stage;
+        if (!next.over())
+            load_keys<T>(call, next, here.kv_head, stages + other);
+        copy_commit();
+        if (!idle) {
+            compute_scores<T>(s, held, q_address, k_address + stage);
             if (now.masked)
                 mask_scores<T>(s, call, here, now, warp_first);
-            while (!next.over()) {
-                walk<T::Keys> after = next;
-                after.next(call);
-                int other = T::StageBytes - stage;
-                copy_wait<0>();
-                __syncthreads();
-                load_values<T>(call, next, here.kv_head, stages + other + T::TileBytes);
-                if (!after.over())
-                    load_keys<T>(call, after, here.kv_head, stages + stage);
-                copy_commit();
-                float s_next[T::RowTiles][T::Keys / 8][4];
-                compute_scores<T>(s_next, held, q_address, k_address + other);
-                soften<T>(s, p, t, call.scale_log2);
-                add_values<T>(t, p, v_address + stage);
-                if (next.masked)
-                    mask_scores<T>(s_next, call, here, next, warp_first);
-#pragma unroll
-                for (int m = 0; m < T::RowTiles; m++)
-#pragma unroll
-                    for (int n = 0; n < T::Keys / 8; n++)
-#pragma unroll
-                        for (int i = 0; i < 4; i++)
-                            s[m][n][i] = s_next[m][n][i];
-                now = next;
-                next = after;
-                stage = other;
-            }
-            copy_wait<0>();
-            __syncthreads();
             soften<T>(s, p, t, call.scale_log2);
             add_values<T>(t, p, v_address + stage);
         }
-    } else {
-        while (!now.over()) {
-            walk<T::Keys> next = now;
-            next.next(call);
-            int other = T::StageBytes - stage;
-            if (!next.over()) {
-                load_keys<T>(call, next, here.kv_head, stages + other);
-                load_values<T>(call, next, here.kv_head, stages + other + T::TileBytes);
-            }
-            copy_commit();
-            if (!idle) {
-                compute_scores<T>(s, held, q_address, k_address + stage);
-                if (now.masked)
-                    mask_scores<T>(s, call, here, now, warp_first);
-                soften<T>(s, p, t, call.scale_log2);
-                add_values<T>(t, p, v_address + stage);
-            }
-            copy_wait<0>();
-            __syncthreads(); /* the next tile is there, and all are done with this one */
-            now = next;
-            stage = other;
-        }
+        copy_wait<0>();
+        __syncthreads(); /* the next tile is there, and all are done with this one */
+        now = next;
+        stage = other;
     }
     if constexpr (T::HoldQ)
         __syncthreads();

@@ -18,9 +18,7 @@ static const double log2_e = 1.4426950408889634;
 /* A part of fewer tiles costs more to combine than it gains. */
 enum { LEAST_TILES_OF_A_PART = 4 };
 
-/* Which shape serves many rows of head_dim 64 and 128 (index into attention_shapes). */
-int cuda_attention_variant[2] = {9, 0};
-
+int cuda_attention_section = 0;
 static int64_t clamp(int64_t value, int64_t least, int64_t most)
 {
     return value < least ? least : value > most ? most : value;
@@ -73,10 +71,10 @@ static attention_arguments arguments_of(const attn_call *call)
     return a;
 }
 
-static const attention_shape *packed_shape(int head_dim)
+static const attention_shape *shape_for(int head_dim, bool packed)
 {
     for (int i = 0; i < attention_shape_count; i++)
-        if (attention_shapes[i].head_dim == head_dim && attention_shapes[i].packed)
+        if (attention_shapes[i].head_dim == head_dim && attention_shapes[i].packed == packed)
             return &attention_shapes[i];
     fprintf(stderr, "apbench: device cuda: attention with head_dim %d: there are kernels for 64 and "
             "128\n", head_dim);
@@ -112,13 +110,13 @@ void cuda_attention(device *d, const attn_call *call)
     d->flops += 4 * (uint64_t)call->head_dim * (uint64_t)visible_pairs(call, 0, call->rows) *
                 (uint64_t)call->heads;
     attention_arguments a = arguments_of(call);
-    const attention_shape *packed = packed_shape(call->head_dim);
-    const attention_shape *shape =
-        &attention_shapes[cuda_attention_variant[call->head_dim == 128]];
+    const attention_shape *shape = shape_for(call->head_dim, false);
+    if (cuda_attention_section)
+        a.section = cuda_attention_section;
     a.tiles = (int32_t)tiles_of(call->rows, shape->rows);
     int64_t blocks = (int64_t)a.tiles * a.heads;
     if (blocks < state->multiprocessors) {
-        shape = packed;
+        shape = shape_for(call->head_dim, true);
         a.tiles = (int32_t)tiles_of(call->rows * a.group, shape->rows);
         a.splits = choose_splits(state, shape, &a);
         blocks = (int64_t)a.tiles * a.kv_heads * a.splits;

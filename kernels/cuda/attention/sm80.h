@@ -10,7 +10,6 @@ extern "C" {
 
 /* A compiled shape of the kernel. */
 typedef struct {
-    const char *name;
     int head_dim;
     int packed; /* rows are packed (query row, head) pairs, and keys may be split */
     int rows, keys, threads, shared_bytes, blocks;

@@ -15,13 +15,12 @@
 #include "kernels/cuda/attention/walk.cuh"
 
 /* HoldQ: the queries stay in registers, and their shared memory serves a stage of K and V.
- * Ahead: the scores of the next tile are computed beside this one's softmax.
  * Packed: rows are (query row, head of the group) pairs of one KV head, and keys may be split. */
-template <int HeadDim_, int RowTiles_, int Warps_, int Keys_, bool HoldQ_, bool Ahead_,
-          bool Packed_, int Blocks_>
+template <int HeadDim_, int RowTiles_, int Warps_, int Keys_, bool HoldQ_, bool Packed_,
+          int Blocks_>
 struct shape {
     static constexpr int HeadDim = HeadDim_, RowTiles = RowTiles_, Warps = Warps_, Keys = Keys_;
-    static constexpr bool HoldQ = HoldQ_, Ahead = Ahead_, Packed = Packed_;
+    static constexpr bool HoldQ = HoldQ_, Packed = Packed_;
     static constexpr int Blocks = Blocks_; /* on a multiprocessor at least */
     static constexpr int Threads = 32 * Warps, Rows = 16 * RowTiles * Warps;
     static constexpr int RowBytes = 2 * HeadDim, Chunks = HeadDim / 8;
@@ -54,28 +53,16 @@ __device__ __forceinline__ void load_rows(uint32_t to, const __nv_bfloat16 *from
         copy_16(to + i * step * T::RowBytes, from + i * step * stride, row + i * step < valid);
 }
 
-/* A tile of K, or of V (`from` is the segment's k or v). */
-template <class T>
-__device__ __forceinline__ void load_tile(const segment &s, const __nv_bfloat16 *from,
-                                          const walk<T::Keys> &at, int kv_head, uint32_t to)
-{
-    int first = at.tile * T::Keys;
-    load_rows<T, T::Keys>(to, from + kv_head * s.head_stride + first * s.row_stride, s.row_stride,
-                          s.length - first);
-}
-
+/* A tile of K, and V behind it. */
 template <class T>
 __device__ __forceinline__ void load_keys(const attention_arguments &call, const walk<T::Keys> &at,
                                           int kv_head, uint32_t to)
 {
-    load_tile<T>(call.segments[at.segment], call.segments[at.segment].k, at, kv_head, to);
-}
-
-template <class T>
-__device__ __forceinline__ void load_values(const attention_arguments &call,
-                                            const walk<T::Keys> &at, int kv_head, uint32_t to)
-{
-    load_tile<T>(call.segments[at.segment], call.segments[at.segment].v, at, kv_head, to);
+    const segment &s = call.segments[at.segment];
+    int first = at.tile * T::Keys, valid = s.length - first;
+    int64_t skip = kv_head * s.head_stride + first * s.row_stride;
+    load_rows<T, T::Keys>(to, s.k + skip, s.row_stride, valid);
+    load_rows<T, T::Keys>(to + T::TileBytes, s.v + skip, s.row_stride, valid);
 }
 
 /* Address of a thread's row and chunk for matrix loads; the chunk pair `step` of a row is
