@@ -15,6 +15,7 @@ static const struct {
     {"speed", command_speed, "time prefill and decode over models x methods x hosts x lengths"},
     {"eval", command_eval, "run tasks, score answers, compare with exact attention"},
     {"generate", command_generate, "answer one prompt; --top K prints the best logits of each step"},
+    {"logits", command_logits, "logits of every position of a text, on one device or against another"},
     {"data", command_data, "write benchmark tasks as the official JSONL files"},
     {"score", command_score, "score a file of predictions as the official scorers do"},
     {"list", command_list, "methods, devices, comms, links, models, presets, tasks, columns"},

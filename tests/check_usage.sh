@@ -23,7 +23,7 @@ expect() {
     fi
 }
 
-for command in speed eval generate data score list table plot info check; do
+for command in speed eval generate logits data score list table plot info check; do
     if "$APBENCH" $command --help >"$SCRATCH/out" 2>"$SCRATCH/err" </dev/null &&
         grep -q "apbench $command" "$SCRATCH/out"; then
         ok "$command --help"

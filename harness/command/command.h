@@ -18,10 +18,14 @@ int command_table(int argc, char **argv);
 int command_plot(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_logits(int argc, char **argv);
 
 /* -1 with a sentence when a flag's value is out of its range. */
 int check_range(const char *flag, int64_t value, int64_t least, int64_t most);
 enum { MOST_THREADS = 4096, MOST_LAYERS = 100000, MOST_HOSTS_OF_A_CELL = 65536 };
+
+/* A whole file, or standard input for "-", with a 0 behind it; NULL with a sentence. To be freed. */
+char *read_prompt_file(const char *path, size_t *bytes);
 
 int command_failed(void);
 int command_misused(void);

@@ -1,5 +1,4 @@
 /* `apbench generate`: answers one prompt under any method, and shows the logits behind the answer. */
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,34 +18,6 @@ typedef struct {
     token_list ids; /* for text that grows as tokens come */
     size_t printed;
 } answer;
-
-/* Reads a whole file, or standard input for "-". */
-static char *read_all(const char *path, size_t *bytes)
-{
-    FILE *file = strcmp(path, "-") ? fopen(path, "rb") : stdin;
-    if (!file) {
-        fail("%s: %s", path, strerror(errno));
-        return NULL;
-    }
-    char *text = NULL;
-    size_t used = 0, got, room = 0;
-    do {
-        if (used + 65536 > room)
-            text = realloc_or_die(text, room = 2 * room + 65537, 1);
-        used += got = fread(text + used, 1, 65536, file);
-    } while (got);
-    int broken = ferror(file);
-    if (file != stdin)
-        fclose(file);
-    if (broken) {
-        free(text);
-        fail("%s: cannot be read", path);
-        return NULL;
-    }
-    text[used] = 0;
-    *bytes = used;
-    return text;
-}
 
 /* The index of the next best logit after (last value, last index): value descending, index
  * ascending. */
@@ -232,7 +203,7 @@ int command_generate(int argc, char **argv)
     if (opened)
         return opened;
     size_t bytes = text ? strlen(text) : 0;
-    char *content = text ? copy_text(text) : m.leader ? read_all(file, &bytes) : NULL;
+    char *content = text ? copy_text(text) : m.leader ? read_prompt_file(file, &bytes) : NULL;
     int status = share_prompt(&m, &content, &bytes);
     prompt p = {0};
     a.model = status ? NULL

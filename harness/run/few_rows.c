@@ -48,7 +48,7 @@ static int few_logits(void *argument)
 {
     few_step *s = argument;
     host *h = s->h;
-    layer_logits(h->model, &h->run->scratch, h->few_x + (s->rows - 1) * h->cell->shape.hidden,
+    layer_logits(h->model, h->run->scratch.norm, h->few_x + (s->rows - 1) * h->cell->shape.hidden, 1,
                  h->logits);
     h->dev->argmax(h->dev, h->token, h->logits, 1, h->cell->shape.vocab);
     return 0;

@@ -96,11 +96,11 @@ void layer_ffn(const model *m, int layer, const layer_scratch *scratch, float *x
     }
 }
 
-void layer_logits(const model *m, const layer_scratch *scratch, const float *x, float *logits)
+void layer_logits(const model *m, void *norm, const float *x, int64_t rows, float *logits)
 {
     const model_shape *s = &m->config.shape;
     device *dev = m->dev;
-    dev->rmsnorm(dev, scratch->norm, x, m->final_norm, 1, s->hidden, (float)m->config.rms_epsilon);
-    dev->gemm(dev, GEMM_STORE_F32, logits, s->vocab, scratch->norm, s->hidden, m->lm_head, NULL, 1,
+    dev->rmsnorm(dev, norm, x, m->final_norm, rows, s->hidden, (float)m->config.rms_epsilon);
+    dev->gemm(dev, GEMM_STORE_F32, logits, s->vocab, norm, s->hidden, m->lm_head, NULL, rows,
               s->vocab, s->hidden);
 }

@@ -30,6 +30,7 @@ void layer_project_qkv(const model *, int layer, const layer_scratch *, const fl
 void layer_project_out(const model *, int layer, float *x, const void *attended, int64_t rows);
 /* x += FFN(norm(x)). */
 void layer_ffn(const model *, int layer, const layer_scratch *, float *x, int64_t rows);
-/* logits [vocab] of one row of x. */
-void layer_logits(const model *, const layer_scratch *, const float *x, float *logits);
+/* logits [rows, vocab] of rows of x, through norm [rows, hidden] (activation type; scratch->norm for up
+ * to chunk_rows rows). */
+void layer_logits(const model *, void *norm, const float *x, int64_t rows, float *logits);
 #endif

@@ -125,7 +125,7 @@ static int generate(host *h)
     result->host_flops[rank] = (double)timeline_flops(time);
     result->host_bytes_sent[rank] = (double)h->links->bytes_sent;
     if (r->on_rows)
-        r->on_rows(r->argument, &run->scratch, h->x, h->plan.kept_rows);
+        r->on_rows(r->argument, h->dev, h->x, h->plan.kept_rows);
 
     if (host_few_rows(h, c->query, 0))
         return -1;

@@ -8,7 +8,6 @@
 #define HARNESS_RUN_H
 #include "harness/comm/replay.h"
 #include "harness/model/model.h"
-#include "harness/run/layer.h"
 #include "methods/method.h"
 
 /* Device bytes of a cell. A real host needs weights + shared + zone_largest; a process that
@@ -36,8 +35,8 @@ typedef struct {
     /* Called on host 0 after each token with its logits [vocab] in host memory; may be NULL. */
     void (*on_token)(void *argument, int step, int32_t id, const float *logits);
     /* Called on each host after the document's last layer with the residual stream of its first
-     * `rows` rows; may be NULL. It may use scratch->norm and may wait for the device. */
-    void (*on_rows)(void *argument, const layer_scratch *, const float *x, int64_t rows);
+     * `rows` rows, on the device; may be NULL. It may wait for the device, so nothing is timed then. */
+    void (*on_rows)(void *argument, device *, const float *x, int64_t rows);
     void *argument;
 } run_request;
 
