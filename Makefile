@@ -94,6 +94,17 @@ force:
 CFLAGS_ranges = $(if $(NVTX),-DWITH_NVTX -isystem $(NVTX))
 $(BUILD)/harness/comm/mpi/%.o: CPPFLAGS += $(MPI_CFLAGS)
 
+# The cuda device as a library that Python loads, so that peers and ours are timed in turn on the same
+# tensors (make bench-gpu). Its objects alone are position-independent.
+PEER_LIBRARY := $(if $(CUDA),$(BUILD)/tests/libapbench_peer.so)
+PEER_OBJECTS := $(BUILD)/tests/peer/gpu/shim.o $(BUILD)/harness/error.o $(BUILD)/kernels/visible.o \
+                $(filter $(BUILD)/kernels/cuda/%,$(OBJECTS))
+$(PEER_OBJECTS): CFLAGS += -fPIC
+$(PEER_OBJECTS): NVCCFLAGS += -Xcompiler=-fPIC
+$(BUILD)/tests/libapbench_peer.so: $(PEER_OBJECTS)
+	@echo "  LINK $@"
+	$(Q)$(CC) -shared -o $@ $^ -Wl,--no-undefined -Wl,--as-needed $(CUDA_LIBS) -lpthread -lm
+
 tests: $(TESTS) $(MPI_PROGRAMS) $(NVTX_RECORDER)
 
 clean:
@@ -135,13 +146,20 @@ bench-peer: setup
 	@$(AGAIN) $(BUILD)/apbench
 	@tests/peer/run.sh $(BUILD)/apbench
 
+# On a machine with an NVIDIA GPU and PyTorch: attention, products and whole prefill in turn with
+# PyTorch's, ratios under results/local/gpu-peer. ARGUMENTS="--quick" takes about two minutes.
+bench-gpu:
+	@$(if $(CUDA),,echo "bench-gpu: no nvcc was found: this build has no cuda device" >&2; exit 1)
+	@$(AGAIN) $(BUILD)/apbench $(PEER_LIBRARY)
+	@tests/peer/gpu/run.sh $(BUILD) $(ARGUMENTS)
+
 # GFLOP/s and GB/s of the cpu device's operations (not a test).
 bench-kernels: setup
 	@$(AGAIN) $(BUILD)/tests/bench_kernels
 	@$(BUILD)/tests/bench_kernels
 
 .PHONY: all force tests setup test run-tests test-mpi gpu-programs test-gpu \
-        test-gpu-sanitize references bench-peer bench-kernels clean
+        test-gpu-sanitize references bench-peer bench-gpu bench-kernels clean
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(TESTS:=.d) $(MPI_PROGRAMS:=.d) $(TEST_SUPPORT:.o=.d)
--include $(GPU_PROGRAMS:=.d) $(GPU_SUPPORT:.o=.d)
+-include $(GPU_PROGRAMS:=.d) $(GPU_SUPPORT:.o=.d) $(PEER_OBJECTS:.o=.d)
