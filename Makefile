@@ -29,9 +29,9 @@ LDLIBS := -fopenmp $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -ldnnl -ljansson -lo
           -licuuc -licui18n $(MPI_LIBS) $(CUDA_LIBS) -lpthread -lm
 
 NEED_CUDA := kernels/cuda/% harness/comm/nccl/%
-SOURCES := $(wildcard harness/*.c harness/*/*.c harness/*/*/*.c methods/*.c kernels/*.c kernels/*/*.c kernels/*/*/*.c datasets/*.c datasets/*/*.c)
+SOURCES := $(wildcard harness/*.c harness/*/*.c harness/*/*/*.c methods/*.c kernels/*.c kernels/*/*.c kernels/*/*/*.c kernels/*/*/*/*.c datasets/*.c datasets/*/*.c)
 SOURCES := $(if $(MPI_LIBS),$(SOURCES),$(filter-out harness/comm/mpi/%,$(SOURCES)))
-SOURCES := $(if $(CUDA),$(SOURCES) $(wildcard kernels/cuda/*.cu kernels/cuda/*/*.cu),$(filter-out $(NEED_CUDA),$(SOURCES)))
+SOURCES := $(if $(CUDA),$(SOURCES) $(wildcard kernels/cuda/*.cu kernels/cuda/*/*.cu kernels/cuda/*/*/*.cu),$(filter-out $(NEED_CUDA),$(SOURCES)))
 OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(SOURCES)))
 LIBRARY := $(filter-out $(BUILD)/harness/main.o,$(OBJECTS))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))

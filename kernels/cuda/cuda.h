@@ -24,6 +24,7 @@ typedef struct {
     int multiprocessors;
     int capability;        /* 80, 90, ... */
     size_t shared_bytes;   /* dynamic shared memory that a block can ask for */
+    size_t cache_bytes;    /* of the L2 cache */
     char title[400];       /* "CUDA, bfloat16: NVIDIA H100 80GB HBM3, driver ..." */
 
     cublasLtHandle_t lt;
@@ -82,6 +83,9 @@ void cuda_silu(device *, void *x, int64_t count);
 
 /* attention/ */
 void cuda_attention(device *, const attn_call *);
+/* For tests and benchmarks: one kernel for all calls that it can serve, whatever would be best. */
+typedef enum { ATTENTION_BEST, ATTENTION_PORTABLE, ATTENTION_PACKED, ATTENTION_HOPPER } attention_choice;
+extern attention_choice cuda_attention_choice;
 /* merge.cu */
 void cuda_merge(device *, void *out, const void *out_parts, const float *lse, int parts,
                 int64_t rows, int heads, int head_dim);

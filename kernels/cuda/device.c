@@ -30,6 +30,7 @@ static int read_properties(cuda_state *state)
     state->multiprocessors = properties.multiProcessorCount;
     state->capability = properties.major * 10 + properties.minor;
     state->shared_bytes = properties.sharedMemPerBlockOptin;
+    state->cache_bytes = (size_t)properties.l2CacheSize;
     if (state->capability < 80)
         return fail("device cuda: %s has compute capability %d.%d; 8.0 (A100) or later is needed",
                     properties.name, properties.major, properties.minor);

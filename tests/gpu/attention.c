@@ -8,6 +8,7 @@
  * a score of size m is off by a few 2^-22 m. Rows that see nothing: -inf and 0 exactly. Pointers are
  * 16-byte aligned and strides multiples of 8 elements, as all callers have them. */
 #include "harness/error.h"
+#include "kernels/cuda/cuda.h"
 #include "tests/gpu/support/pair.h"
 
 #include <math.h>
@@ -305,7 +306,15 @@ static const pair_case cases[] = {
     {"attention_sharp", test_sharp},
 };
 
+/* All cases with the kernel that is best for each call, then with each kernel wherever it can serve. */
 int main(int argc, char **argv)
 {
-    return pair_main(argc, argv, cases, COUNT_OF(cases));
+    static const char *const names[] = {"best", "portable", "packed", "hopper"};
+    int status = 0;
+    for (int choice = ATTENTION_BEST; choice <= ATTENTION_HOPPER; choice++) {
+        printf("# kernel: %s\n", names[choice]);
+        cuda_attention_choice = (attention_choice)choice;
+        status = pair_main(argc, argv, cases, COUNT_OF(cases)) || status;
+    }
+    return status;
 }

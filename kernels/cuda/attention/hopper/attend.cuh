@@ -1,0 +1,465 @@
+/* Attention for Hopper: a persistent block of one producer warp and two or three consumer warpgroups
+ * a multiprocessor. README.md beside this has the picture. The producer walks over work (a tile of
+ * query rows of one head each, the longest first) and has the copy engine bring Q, K and V into
+ * shared memory, two stages ahead at most; each consumer owns 64 rows, computes scores of the next
+ * tile of keys while the last one's values are added, and does its softmax while another consumer has
+ * the tensor cores (the scheme of FlashAttention-3, Shah et al. 2024, sections 3.1 and 3.2). */
+#ifndef KERNELS_CUDA_ATTENTION_HOPPER_ATTEND_CUH
+#define KERNELS_CUDA_ATTENTION_HOPPER_ATTEND_CUH
+#include "kernels/cuda/attention/hopper/hopper.h"
+#include "kernels/cuda/attention/hopper/instructions.cuh"
+#include "kernels/cuda/attention/mma.cuh"
+#include "kernels/cuda/attention/walk.cuh"
+
+template <int HeadDim_, int Consumers_> struct hopper {
+    static constexpr int HeadDim = HeadDim_, Consumers = Consumers_, Keys = 128, Stages = 2;
+    static constexpr int Rows = 64 * Consumers, Threads = 128 * (Consumers + 1);
+    static constexpr int Panels = HeadDim / 64, RowBytes = 128; /* of a panel */
+    static constexpr int QueryPanel = Rows * RowBytes, KeyPanel = Keys * RowBytes;
+    static constexpr int QueryBytes = Panels * QueryPanel, TileBytes = Panels * KeyPanel;
+    static constexpr int OutPanel = 64 * RowBytes, OutBytes = Panels * OutPanel; /* a consumer */
+    static constexpr int ProducerRegisters = Consumers == 2 ? 40 : 32;
+    static constexpr int ConsumerRegisters = Consumers == 2 ? 232 : 160;
+    /* Shared memory: queries, keys, values, outputs, then barriers and the work's number. */
+    static constexpr int KeysAt = QueryBytes, ValuesAt = KeysAt + Stages * TileBytes;
+    static constexpr int OutAt = ValuesAt + Stages * TileBytes;
+    static constexpr int BarriersAt = OutAt + Consumers * OutBytes;
+    static constexpr int WorkAt = BarriersAt + 8 * (2 + 4 * Stages);
+    static constexpr int SharedBytes = WorkAt + 16 + 1024; /* it begins at a multiple of 1024 */
+};
+
+/* Addresses of barriers: full ones wait for the copy engine, empty ones for the consumers. */
+template <class T> struct barriers {
+    uint32_t base;
+    __device__ __forceinline__ uint32_t q_full() const { return base; }
+    __device__ __forceinline__ uint32_t q_empty() const { return base + 8; }
+    __device__ __forceinline__ uint32_t k_full(int stage) const { return base + 16 + 8 * stage; }
+    __device__ __forceinline__ uint32_t k_empty(int stage) const
+    {
+        return base + 16 + 8 * (T::Stages + stage);
+    }
+    __device__ __forceinline__ uint32_t v_full(int stage) const
+    {
+        return base + 16 + 8 * (2 * T::Stages + stage);
+    }
+    __device__ __forceinline__ uint32_t v_empty(int stage) const
+    {
+        return base + 16 + 8 * (3 * T::Stages + stage);
+    }
+};
+
+/* A place in a ring of stages; the phase flips with each turn. */
+template <class T> struct ring {
+    int stage = 0;
+    uint32_t phase = 0;
+    __device__ __forceinline__ void advance()
+    {
+        if (++stage == T::Stages) {
+            stage = 0;
+            phase ^= 1;
+        }
+    }
+};
+
+struct work_place {
+    int tile, head, kv_head;
+};
+
+__device__ __forceinline__ work_place place_of_work(const attention_arguments &call, int work)
+{
+    int in_section = call.tiles * call.section;
+    int section = work / in_section, within = work - section * in_section;
+    int head = section * call.section + within % call.section;
+    return {call.tiles - 1 - within / call.section, head, head / call.group};
+}
+
+template <class T>
+__device__ __forceinline__ void produce(const hopper_arguments &a, uint32_t base,
+                                        const barriers<T> &barrier, volatile int *work_slot)
+{
+    const attention_arguments &call = a.call;
+    ring<T> k_ring, v_ring;
+    uint32_t q_phase = 1;
+    int work = blockIdx.x;
+    while (true) {
+        barrier_wait(barrier.q_empty(), q_phase);
+        q_phase ^= 1;
+        if (work >= a.works) {
+            *work_slot = -1;
+            barrier_arrive(barrier.q_full());
+            return;
+        }
+        int next_work = (int)gridDim.x + atomicAdd(a.next_work, 1);
+        *work_slot = work;
+        work_place here = place_of_work(call, work);
+        int first = here.tile * T::Rows, last = min(first + T::Rows, call.rows) - 1;
+        walk<T::Keys> at;
+        at.start(call, first, last);
+        /* K comes one tile before V: K0, Q, K1, V0, K2, V1, ... */
+        walk<T::Keys> behind = at;
+        bool begun = false;
+        if (!at.over()) {
+            barrier_wait(barrier.k_empty(k_ring.stage), k_ring.phase ^ 1);
+            barrier_expect(barrier.k_full(k_ring.stage), T::TileBytes);
+            tensor_load(base + T::KeysAt + k_ring.stage * T::TileBytes, &a.k[at.segment],
+                        barrier.k_full(k_ring.stage), at.tile * T::Keys, here.kv_head, evict_last);
+            k_ring.advance();
+            at.next(call);
+            begun = true;
+        }
+        barrier_expect(barrier.q_full(), T::QueryBytes);
+        tensor_load(base, &a.q, barrier.q_full(), first, here.head, evict_first);
+        while (begun) {
+            if (!at.over()) {
+                barrier_wait(barrier.k_empty(k_ring.stage), k_ring.phase ^ 1);
+                barrier_expect(barrier.k_full(k_ring.stage), T::TileBytes);
+                tensor_load(base + T::KeysAt + k_ring.stage * T::TileBytes, &a.k[at.segment],
+                            barrier.k_full(k_ring.stage), at.tile * T::Keys, here.kv_head,
+                            evict_last);
+                k_ring.advance();
+                at.next(call);
+            }
+            barrier_wait(barrier.v_empty(v_ring.stage), v_ring.phase ^ 1);
+            barrier_expect(barrier.v_full(v_ring.stage), T::TileBytes);
+            tensor_load(base + T::ValuesAt + v_ring.stage * T::TileBytes, &a.v[behind.segment],
+                        barrier.v_full(v_ring.stage), behind.tile * T::Keys, here.kv_head,
+                        evict_last);
+            v_ring.advance();
+            behind.next(call);
+            begun = !behind.over();
+        }
+        work = next_work;
+    }
+}
+
+/* ---- A consumer ---- */
+
+template <class T> struct consumer {
+    float out[T::HeadDim / 2]; /* element 4 j + i: column 8 j + 2 (lane % 4) + i % 2, row + 8 (i / 2) */
+    float top[2], sum[2];
+    uint32_t p[T::Keys / 16][4];
+};
+
+template <class T>
+__device__ __forceinline__ void start_scores(float (&s)[64], uint32_t q, uint32_t k)
+{
+    uint64_t a = matrix_descriptor(q, 0), b = matrix_descriptor(k, 0);
+#pragma unroll
+    for (int step = 0; step < T::HeadDim / 16; step++) {
+        int panel = step / 4, within = step % 4;
+        multiply_shared(s, a + ((panel * T::QueryPanel + within * 32) >> 4),
+                        b + ((panel * T::KeyPanel + within * 32) >> 4), step > 0);
+    }
+    products_commit();
+}
+
+template <class T>
+__device__ __forceinline__ void start_values(consumer<T> &c, uint32_t v)
+{
+    uint64_t b = matrix_descriptor(v, T::KeyPanel);
+#pragma unroll
+    for (int step = 0; step < T::Keys / 16; step++)
+        multiply_held(c.out, c.p[step], b + ((step * 16 * T::RowBytes) >> 4));
+    products_commit();
+}
+
+template <class T>
+__device__ __forceinline__ void mask(float (&s)[64], const attention_arguments &call,
+                                     const walk<T::Keys> &at, int row)
+{
+    int column = at.tile * T::Keys + 2 * (threadIdx.x & 3);
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        int limit = keys_seen(call.segments[at.segment], row + 8 * half) - column;
+#pragma unroll
+        for (int n = 0; n < T::Keys / 8; n++) {
+            if (8 * n >= limit)
+                s[4 * n + 2 * half] = -INFINITY;
+            if (8 * n + 1 >= limit)
+                s[4 * n + 2 * half + 1] = -INFINITY;
+        }
+    }
+}
+
+/* s becomes probabilities; returns what the output so far has to be multiplied with. Guarded: a row
+ * may have seen no key yet. */
+template <class T, bool Guarded>
+__device__ __forceinline__ void soften(float (&s)[64], consumer<T> &c, float scale_log2,
+                                       float (&factor)[2])
+{
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float top = c.top[half];
+#pragma unroll
+        for (int n = 0; n < T::Keys / 8; n++)
+            top = fmaxf(top, fmaxf(s[4 * n + 2 * half], s[4 * n + 2 * half + 1]));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+        float shift = Guarded && top == -INFINITY ? 0 : top * scale_log2;
+        factor[half] = exp2_fast(c.top[half] * scale_log2 - shift);
+        c.top[half] = top;
+        float sum = 0;
+#pragma unroll
+        for (int n = 0; n < T::Keys / 8; n++)
+#pragma unroll
+            for (int i = 4 * n + 2 * half; i < 4 * n + 2 * half + 2; i++) {
+                s[i] = exp2_fast(s[i] * scale_log2 - shift);
+                sum += s[i];
+            }
+        c.sum[half] = c.sum[half] * factor[half] + sum;
+    }
+}
+
+template <class T>
+__device__ __forceinline__ void take_probabilities(const float (&s)[64], consumer<T> &c)
+{
+#pragma unroll
+    for (int step = 0; step < T::Keys / 16; step++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            c.p[step][i] = pack_two(s[8 * step + 2 * i], s[8 * step + 2 * i + 1]);
+}
+
+template <class T> __device__ __forceinline__ void rescale(consumer<T> &c, const float (&factor)[2])
+{
+    /* After the first tiles a new maximum is rare. */
+    if (__any_sync(0xffffffffu, factor[0] != 1 || factor[1] != 1)) {
+#pragma unroll
+        for (int i = 0; i < T::HeadDim / 2; i++)
+            c.out[i] *= factor[i / 2 % 2];
+    }
+}
+
+/* What all tiles of a work need to know. */
+struct consumer_place {
+    int group;         /* which consumer */
+    int row;           /* this thread's first query row; the other is 8 below */
+    uint32_t q;        /* this consumer's queries */
+    uint32_t keys, values;
+    float scale_log2;
+};
+
+/* Scores of one tile beside the values of the tile before. */
+template <class T, bool Masked>
+__device__ __forceinline__ void next_tile(consumer<T> &c, const consumer_place &here,
+                                          const attention_arguments &call,
+                                          const walk<T::Keys> &at, const barriers<T> &barrier,
+                                          ring<T> &k_ring, ring<T> &v_ring)
+{
+    float s[64], factor[2];
+    barrier_wait(barrier.k_full(k_ring.stage), k_ring.phase);
+    named_sync(1 + here.group, 256);
+    pin(c.out);
+    products_begin();
+    start_scores<T>(s, here.q, here.keys + k_ring.stage * T::TileBytes);
+    barrier_wait(barrier.v_full(v_ring.stage), v_ring.phase);
+    products_begin();
+    start_values<T>(c, here.values + v_ring.stage * T::TileBytes);
+    named_arrive(1 + (here.group + 1) % T::Consumers, 256);
+    products_wait<1>();
+    pin(s);
+    if (threadIdx.x % 128 == 0)
+        barrier_arrive(barrier.k_empty(k_ring.stage));
+    k_ring.advance();
+    if constexpr (Masked)
+        mask<T>(s, call, at, here.row);
+    soften<T, Masked>(s, c, here.scale_log2, factor);
+    hold_back(c.sum[0] + c.sum[1], here.keys);
+    products_wait<0>();
+    pin(c.out);
+    if (threadIdx.x % 128 == 0)
+        barrier_arrive(barrier.v_empty(v_ring.stage));
+    v_ring.advance();
+    take_probabilities<T>(s, c);
+    rescale<T>(c, factor);
+}
+
+template <class T>
+__device__ __forceinline__ void begin_rows(consumer<T> &c, const attention_arguments &call,
+                                           int row, int head)
+{
+    int lane = threadIdx.x & 31;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        c.top[half] = -INFINITY;
+        c.sum[half] = 0;
+        const float *from = nullptr;
+        if (call.fold && row + 8 * half < call.rows) {
+            int64_t pair = (int64_t)(row + 8 * half) * call.heads + head;
+            float lse = call.lse[pair];
+            if (lse != -INFINITY) {
+                c.top[half] = lse / call.scale;
+                c.sum[half] = lane % 4 == 0;
+                from = call.acc + pair * T::HeadDim + 2 * (lane & 3);
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < T::HeadDim / 8; n++) {
+            float2 two = from ? *(const float2 *)(from + 8 * n) : make_float2(0, 0);
+            c.out[4 * n + 2 * half] = two.x;
+            c.out[4 * n + 2 * half + 1] = two.y;
+        }
+    }
+}
+
+/* Divides by the sums and writes the rows: bf16 through shared memory and the copy engine, float32
+ * straight from registers. */
+template <class T>
+__device__ __forceinline__ void end_rows(consumer<T> &c, const hopper_arguments &a,
+                                         const consumer_place &here, int first, int head,
+                                         uint32_t spare)
+{
+    const attention_arguments &call = a.call;
+    int lane = threadIdx.x & 31, warp = threadIdx.x / 32 % 4;
+    float share[2];
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float sum = c.sum[half];
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        share[half] = sum == 0 ? 0 : 1 / sum;
+        int row = here.row + 8 * half;
+        int64_t pair = (int64_t)row * call.heads + head;
+        if (call.lse && lane % 4 == 0 && row < call.rows)
+            call.lse[pair] = sum == 0 ? -INFINITY : c.top[half] * call.scale + logf(sum);
+        if (call.acc && row < call.rows) {
+            float *acc = call.acc + pair * T::HeadDim + 2 * (lane & 3);
+#pragma unroll
+            for (int n = 0; n < T::HeadDim / 8; n++)
+                *(float2 *)(acc + 8 * n) = make_float2(c.out[4 * n + 2 * half] * share[half],
+                                                       c.out[4 * n + 2 * half + 1] * share[half]);
+        }
+    }
+    if (call.acc)
+        return;
+    if (threadIdx.x % 128 == 0)
+        tensor_store_read(); /* the rows before have left `spare` */
+    named_sync(1 + T::Consumers + here.group, 128);
+    int row = warp * 16 + (lane & 15);
+#pragma unroll
+    for (int n = 0; n < T::HeadDim / 8; n += 2) {
+        uint32_t packed[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            packed[i] = pack_two(c.out[4 * n + 2 * i] * share[i % 2],
+                                 c.out[4 * n + 2 * i + 1] * share[i % 2]);
+        int chunk = n % 8 + lane / 16;
+        store_matrices(spare + n / 8 * T::OutPanel + row * T::RowBytes +
+                           ((chunk ^ (row & 7)) << 4),
+                       packed[0], packed[1], packed[2], packed[3]);
+    }
+    fence_shared_for_copies();
+    named_sync(1 + T::Consumers + here.group, 128);
+    if (threadIdx.x % 128 == 0)
+        tensor_store(&a.out, spare, first + 64 * here.group, head);
+}
+
+template <class T>
+__device__ __forceinline__ void consume(const hopper_arguments &a, uint32_t base,
+                                        const barriers<T> &barrier, const volatile int *work_slot)
+{
+    const attention_arguments &call = a.call;
+    int lane = threadIdx.x & 31, warp = threadIdx.x / 32 % 4;
+    consumer_place here;
+    here.group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0) - 1;
+    here.q = base + here.group * 64 * T::RowBytes;
+    here.keys = base + T::KeysAt;
+    here.values = base + T::ValuesAt;
+    here.scale_log2 = call.scale_log2;
+    uint32_t spare = base + T::OutAt + here.group * T::OutBytes;
+    ring<T> k_ring, v_ring;
+    uint32_t q_phase = 0;
+    consumer<T> c;
+    if (here.group == 0)
+        named_arrive(1, 256); /* the first turn is the first consumer's */
+    while (true) {
+        barrier_wait(barrier.q_full(), q_phase);
+        q_phase ^= 1;
+        int work = *work_slot;
+        if (work < 0)
+            break;
+        work_place place = place_of_work(call, work);
+        int first = place.tile * T::Rows, last = min(first + T::Rows, call.rows) - 1;
+        here.row = first + 64 * here.group + 16 * warp + lane / 4;
+        begin_rows<T>(c, call, here.row, place.head);
+        walk<T::Keys> at;
+        at.start(call, first, last);
+        bool some = !at.over();
+        if (some) {
+            float s[64], factor[2];
+            barrier_wait(barrier.k_full(k_ring.stage), k_ring.phase);
+            products_begin();
+            start_scores<T>(s, here.q, here.keys + k_ring.stage * T::TileBytes);
+            products_wait<0>();
+            pin(s);
+            if (threadIdx.x % 128 == 0)
+                barrier_arrive(barrier.k_empty(k_ring.stage));
+            k_ring.advance();
+            if (at.masked)
+                mask<T>(s, call, at, here.row);
+            soften<T, true>(s, c, here.scale_log2, factor);
+            take_probabilities<T>(s, c);
+            rescale<T>(c, factor);
+            at.next(call);
+            while (!at.over() && at.masked) {
+                next_tile<T, true>(c, here, call, at, barrier, k_ring, v_ring);
+                at.next(call);
+            }
+            while (!at.over()) {
+                next_tile<T, false>(c, here, call, at, barrier, k_ring, v_ring);
+                at.next(call);
+            }
+        }
+        if (threadIdx.x % 128 == 0)
+            barrier_arrive(barrier.q_empty());
+        if (some) {
+            barrier_wait(barrier.v_full(v_ring.stage), v_ring.phase);
+            pin(c.out);
+            products_begin();
+            start_values<T>(c, here.values + v_ring.stage * T::TileBytes);
+            products_wait<0>();
+            pin(c.out);
+            if (threadIdx.x % 128 == 0)
+                barrier_arrive(barrier.v_empty(v_ring.stage));
+            v_ring.advance();
+        }
+        if (some || !call.fold)
+            end_rows<T>(c, a, here, first, place.head, spare);
+    }
+    if (threadIdx.x % 128 == 0)
+        tensor_store_read();
+}
+
+template <class T>
+__global__ void __launch_bounds__(T::Threads, 1)
+    attend_hopper(const __grid_constant__ hopper_arguments a)
+{
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL /* for other architectures it is empty, and never launched */
+    extern __shared__ unsigned char unaligned[];
+    uint32_t base = (shared_address(unaligned) + 1023) & ~1023u;
+    barriers<T> barrier = {base + T::BarriersAt};
+    volatile int *work_slot =
+        (volatile int *)(unaligned + (base - shared_address(unaligned)) + T::WorkAt);
+    if (threadIdx.x == 0) {
+        barrier_init(barrier.q_full(), 1);
+        barrier_init(barrier.q_empty(), T::Consumers);
+        for (int stage = 0; stage < T::Stages; stage++) {
+            barrier_init(barrier.k_full(stage), 1);
+            barrier_init(barrier.v_full(stage), 1);
+            barrier_init(barrier.k_empty(stage), T::Consumers);
+            barrier_init(barrier.v_empty(stage), T::Consumers);
+        }
+        barrier_init_done();
+    }
+    __syncthreads();
+    if (threadIdx.x < 128) {
+        registers_down<T::ProducerRegisters>();
+        if (threadIdx.x == 0)
+            produce<T>(a, base, barrier, work_slot);
+    } else {
+        registers_up<T::ConsumerRegisters>();
+        consume<T>(a, base, barrier, work_slot);
+    }
+#endif
+}
+#endif

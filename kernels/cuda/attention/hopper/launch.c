@@ -1,0 +1,103 @@
+/* Launching the Hopper attention kernel: tensor maps for the copy engine, and the counter from which
+ * its blocks take work. */
+#include "kernels/cuda/attention/hopper/launch.h"
+
+#include "kernels/cuda/attention/hopper/hopper.h"
+#include "kernels/cuda/cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef CUresult (*encode_function)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
+                                    const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
+                                    const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
+                                    CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+
+/* The driver's own function, so that the program starts where there is no driver. */
+static encode_function find_encode(void)
+{
+    static encode_function found;
+    if (!found) {
+        void *entry = NULL;
+        enum cudaDriverEntryPointQueryResult result;
+        cuda_must(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
+                                                   cudaEnableDefault, &result),
+                  "looking up cuTensorMapEncodeTiled");
+        if (result != cudaDriverEntryPointSuccess) {
+            fprintf(stderr, "apbench: device cuda: the driver has no cuTensorMapEncodeTiled\n");
+            exit(1);
+        }
+        found = (encode_function)entry;
+    }
+    return found;
+}
+
+/* Rows of heads x head_dim bf16 values as a tensor [heads, head_dim / 64, rows, 64]; a copy takes a box
+ * of `box_rows` rows of one head, as panels of 64 columns. Rows past the end read as zeros and are
+ * not written. Strides in elements. */
+static void encode(CUtensorMap *map, const void *from, int head_dim, int64_t heads, int64_t rows,
+                   int64_t row_stride, int64_t head_stride, int box_rows)
+{
+    uint32_t panels = (uint32_t)head_dim / 64;
+    cuuint64_t sizes[4] = {64, (cuuint64_t)rows, panels, (cuuint64_t)heads};
+    cuuint64_t strides[3] = {(cuuint64_t)row_stride * 2, 128, (cuuint64_t)head_stride * 2};
+    cuuint32_t box[4] = {64, (cuuint32_t)box_rows, panels, 1}, steps[4] = {1, 1, 1, 1};
+    CUresult code = find_encode()(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, (void *)from, sizes,
+                                  strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                  CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    if (code != CUDA_SUCCESS) {
+        fprintf(stderr, "apbench: device cuda: a tensor map of %lld rows, %lld heads of %d, strides "
+                "%lld and %lld: error %d\n", (long long)rows, (long long)heads, head_dim,
+                (long long)row_stride, (long long)head_stride, (int)code);
+        exit(1);
+    }
+}
+
+static bool mappable(const void *pointer, int64_t row_stride, int64_t head_stride)
+{
+    return (uintptr_t)pointer % 16 == 0 && row_stride % 8 == 0 && head_stride % 8 == 0;
+}
+
+bool hopper_takes(const cuda_state *state, const attention_arguments *call, int head_dim)
+{
+    const hopper_shape *shape = hopper_shape_for(head_dim);
+    if (!shape || state->capability != 90 || call->segment_count > MOST_MAPPED_SEGMENTS)
+        return false;
+    bool good = mappable(call->q, call->q_row_stride, head_dim) &&
+                (!call->out || mappable(call->out, call->out_row_stride, head_dim));
+    for (int i = 0; i < call->segment_count && good; i++) {
+        const segment *s = &call->segments[i];
+        good = s->length > 0 && mappable(s->k, s->row_stride, s->head_stride) &&
+               mappable(s->v, s->row_stride, s->head_stride);
+    }
+    return good;
+}
+
+void hopper_attention(cuda_state *state, const attention_arguments *call, int head_dim)
+{
+    const hopper_shape *shape = hopper_shape_for(head_dim);
+    hopper_arguments a = {.call = *call, .next_work = state->scratch};
+    a.call.tiles = (call->rows + shape->rows - 1) / shape->rows;
+    a.works = a.call.tiles * call->heads;
+    encode(&a.q, call->q, head_dim, call->heads, call->rows, call->q_row_stride, head_dim,
+           shape->rows);
+    if (call->out)
+        encode(&a.out, call->out, head_dim, call->heads, call->rows, call->out_row_stride, head_dim,
+               64);
+    for (int i = 0; i < call->segment_count; i++) {
+        const segment *s = &call->segments[i];
+        encode(&a.k[i], s->k, head_dim, call->kv_heads, s->length, s->row_stride, s->head_stride,
+               shape->keys);
+        encode(&a.v[i], s->v, head_dim, call->kv_heads, s->length, s->row_stride, s->head_stride,
+               shape->keys);
+    }
+    int blocks = a.works < state->multiprocessors ? a.works : state->multiprocessors;
+    void *arguments[] = {&a};
+    cuda_must(cudaMemsetAsync(a.next_work, 0, sizeof *a.next_work, state->stream), "attention");
+    cuda_must(cudaFuncSetAttribute(shape->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   shape->shared_bytes), "attention");
+    cuda_must(cudaLaunchKernel(shape->kernel, (dim3){(unsigned)blocks, 1, 1},
+                               (dim3){(unsigned)shape->threads, 1, 1}, arguments,
+                               (size_t)shape->shared_bytes, state->stream), "attention");
+}
