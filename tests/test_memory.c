@@ -9,6 +9,7 @@
 #include "harness/error.h"
 #include "harness/run/prompt.h"
 #include "harness/sweep/cells.h"
+#include "tests/extent_device.h"
 
 static const double gib = 1 << 30;
 
@@ -65,4 +66,96 @@ Test(memory, eight_hosts_of_llama_on_one_gpu)
         printf("\n");
     }
     model_close(m);
+}
+
+/* Runs a resolved cell on a device of extents; the prompt's ids do not matter. */
+static int run_on(const model *m, const cell *c, run_result *result)
+{
+    prompt p;
+    cr_assert_eq(prompt_random(m, c->document + c->query, c->query, 1, &p), 0);
+    run_request request = {
+        .model = m,
+        .cell = c,
+        .driver = comm_find("sim"),
+        .document = p.ids,
+        .query = p.ids + p.document,
+        .new_tokens = 1,
+    };
+    int status = run_cell(&request, result);
+    prompt_free(&p);
+    return status;
+}
+
+/* From 512K tokens up a residual stream of 4096 columns has more than 2^31 elements: every offset on the
+ * way must be 64-bit. This is 1M, the longest of the paper's lengths. No call may reach outside its
+ * block; and the rows' queries, keys, values and residuals must each have a place of their own, queries
+ * and residuals of a host without a gap, which an offset that wraps within the block would spoil. */
+Test(memory, offsets_at_1M)
+{
+    for (int i = 0; i < METHODS; i++) {
+        extent_state state = {.few_rows = 50};
+        device dev = extent_device(&state);
+        model *m = model_open("llama-3.1-8b", &dev, 0, 1, NULL);
+        cr_assert(m, "%s", fail_text());
+        state.ffn = m->config.shape.ffn;
+        sweep_cell s;
+        judge(m, &dev, methods[i], i == 0 ? 1 : 8, 1 << 20, (size_t)400 << 30, &s);
+        cr_assert_eq(s.verdict, CELL_RUNS, "%s", s.reason);
+        run_result result = {0};
+        cr_assert_eq(run_on(m, &s.cell, &result), 0, "%s: %s", methods[i], fail_text());
+        run_result_free(&result);
+        cr_expect_eq(state.outside, 0, "%s: %d of %d buffers outside, first %s", methods[i],
+                     state.outside, state.calls, state.first_outside);
+        size_t q = 0, kv = 0, residual = 0;
+        for (int rank = 0; rank < s.cell.hosts; rank++) {
+            plan p = {0};
+            s.cell.method->plan(&s.cell, &dev, rank, &p);
+            q += q_bytes(&s.cell, &dev, p.rows);
+            kv += (size_t)s.cell.shape.layers * kv_bytes(&s.cell, &dev, p.cached_rows) +
+                  kv_bytes(&s.cell, &dev, p.extra_rows);
+            residual += (size_t)p.rows * (size_t)s.cell.shape.hidden * sizeof(float);
+        }
+        int runs;
+        cr_expect_eq(extent_union(&state.kv, &runs), kv, "%s: keys and values lie on each other",
+                     methods[i]);
+        cr_expect_eq(extent_union(&state.q, &runs), q, "%s: queries lie on each other", methods[i]);
+        cr_expect_eq(runs, s.cell.hosts, "%s: queries lie in %d places", methods[i], runs);
+        cr_expect_eq(extent_union(&state.normed, &runs), residual, "%s: norms read elsewhere",
+                     methods[i]);
+        cr_expect_eq(runs, s.cell.hosts, "%s: norms read in %d places", methods[i], runs);
+        cr_expect_eq(extent_union(&state.residual, &runs), residual,
+                     "%s: residuals lie on each other", methods[i]);
+        cr_expect_eq(runs, s.cell.hosts, "%s: residuals lie in %d places", methods[i], runs);
+        model_close(m);
+        cr_expect_eq(state.blocks.count, 0, "%d blocks were not freed", state.blocks.count);
+        extent_free(&state);
+    }
+}
+
+/* Simulating all hosts takes one block: shared scratch and every host's zone, as it was judged. */
+Test(memory, one_block_as_planned)
+{
+    for (int i = 0; i < METHODS; i++) {
+        extent_state state = {.few_rows = 50};
+        device dev = extent_device(&state);
+        model *m = model_open("llama-3.1-8b", &dev, 2, 1, NULL);
+        cr_assert(m, "%s", fail_text());
+        sweep_cell s;
+        judge(m, &dev, methods[i], i == 0 ? 1 : 8, 32 << 10, (size_t)200 << 30, &s);
+        size_t arena = s.memory.shared + s.memory.zone_sum;
+        run_result result = {0};
+        state.refuse_from = arena; /* one byte less than wanted */
+        cr_expect_eq(run_on(m, &s.cell, &result), -1);
+        cr_expect_eq(result.wanted_bytes, arena, "%s: wanted %zu, planned %zu", methods[i],
+                     result.wanted_bytes, arena);
+        cr_expect(strstr(fail_text(), "out of memory"), "%s", fail_text());
+        run_result_free(&result);
+        state.refuse_from = arena + 1;
+        cr_expect_eq(run_on(m, &s.cell, &result), 0, "%s", fail_text());
+        cr_expect_eq(result.wanted_bytes, 0);
+        run_result_free(&result);
+        model_close(m);
+        cr_expect_eq(state.blocks.count, 0);
+        extent_free(&state);
+    }
 }

@@ -84,13 +84,13 @@ static void expect_table(const char *flags, const char *expected)
     free(words);
 }
 
-static void speed(records *all, const char *method, int hosts, int length, const char *status,
-                  double prefill_s)
+static void speed_of_layers(records *all, int layers, const char *method, int hosts, int length,
+                            const char *status, double prefill_s)
 {
     record row = {.kind = RECORD_SPEED};
     bool ok = !strcmp(status, "ok");
     record_text(&row, SPEED_MODEL, "llama-3.1-8b");
-    record_integer(&row, SPEED_LAYERS, length > 65536 ? 4 : 32);
+    record_integer(&row, SPEED_LAYERS, layers);
     record_integer(&row, SPEED_MODEL_LAYERS, 32);
     record_text(&row, SPEED_METHOD, method);
     record_text(&row, SPEED_DEVICE, "cpu");
@@ -115,6 +115,12 @@ static void speed(records *all, const char *method, int hosts, int length, const
     record_text(&row, SPEED_DATE, "2025-01-01T00:00:00Z");
     cr_assert_eq(records_append(all, &row), 0, "%s", fail_text());
     record_clear(&row);
+}
+
+static void speed(records *all, const char *method, int hosts, int length, const char *status,
+                  double prefill_s)
+{
+    speed_of_layers(all, length > 65536 ? 4 : 32, method, hosts, length, status, prefill_s);
 }
 
 static void write_speed(void)
@@ -165,6 +171,26 @@ Test(table, prefill_beside_the_paper)
         "\n"
         "8 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
         "- commit abc; machine a test\n");
+}
+
+/* A cell that did not fit whole shows what some of its layers say; one that did shows itself. */
+Test(table, a_value_goes_before_a_reason)
+{
+    write_speed();
+    records *all = records_open(path, RECORD_SPEED, "abc");
+    speed_of_layers(all, 32, "apb", 8, 131072, "oom", NAN);
+    speed_of_layers(all, 4, "apb", 8, 65536, "ok", 99);
+    speed_of_layers(all, 4, "ring", 8, 65536, "ok", 0.5);
+    records_close(all);
+    char words[256];
+    snprintf(words, sizeof words, "table %s --preset paper-table14 --value prefill_s", path);
+    char *text = output_of(command_table, words, 0);
+    const char *const lines[] = {
+        "| APB           | projected, nvlink3 |     8 | 0.500 |  0.49 |     1.25 |  1.09 | 2.00 [1] |  2.79 |\n",
+        "| RingAttn      | projected, nvlink3 |     8 | 0.800 |  0.72 | 4.00 [1] |  2.00 |        - |  6.34 |\n"};
+    for (int i = 0; i < 2; i++)
+        cr_expect(strstr(text, lines[i]), "%s is not in\n%s", lines[i], text);
+    free(text);
 }
 
 Test(table, speedup_beside_the_paper)

@@ -380,6 +380,14 @@ const char **results_tasks(const results *all, const result_group *group, int *c
 
 /* ---- Cells ---- */
 
+/* Of rows with other numbers of layers the one with most says most, but one that has no value (a whole
+ * model that did not fit) nothing beside one that has. */
+static bool says_more(const result *row, const result *best)
+{
+    bool ok = !strcmp(row->status, "ok"), best_ok = !strcmp(best->status, "ok");
+    return row->layers != best->layers && (ok != best_ok ? ok : row->layers > best->layers);
+}
+
 const result *results_find(const results *all, const result_group *group, int series,
                            int64_t length, const char *task)
 {
@@ -391,7 +399,7 @@ const result *results_find(const results *all, const result_group *group, int se
             (!paper && group->layers && row->layers != group->layers) ||
             (task && strcmp(row->task, task)))
             continue;
-        if (!best || row->layers > best->layers)
+        if (!best || says_more(row, best))
             best = row;
     }
     return best;

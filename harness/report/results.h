@@ -69,7 +69,8 @@ bool results_belongs(const results *, const result_group *, int series);
 int64_t *results_lengths(const results *, const result_group *, int *count);
 const char **results_tasks(const results *, const result_group *, int *count);
 
-/* The latest row of a cell; task NULL in speed results. When scaled, the row of most layers.
+/* The latest row of a cell; task NULL in speed results. When scaled, the row of most
+ * layers, ones that ended well first.
  * Paper series look at the paper's rows. NULL when there is none. */
 const result *results_find(const results *, const result_group *, int series, int64_t length,
                            const char *task);
