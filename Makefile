@@ -35,9 +35,9 @@ SOURCES := $(if $(CUDA),$(SOURCES) $(wildcard kernels/cuda/*.cu kernels/cuda/*/*
 OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(SOURCES)))
 LIBRARY := $(filter-out $(BUILD)/harness/main.o,$(OBJECTS))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
-TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% tests/mpi_%,$(wildcard tests/*.c)))
-# Programs that checks start with mpirun; they have a main() of their own.
-MPI_PROGRAMS := $(if $(MPI_LIBS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mpi_*.c)))
+TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_% tests/bench_% tests/mpi_% tests/launch_%,$(wildcard tests/*.c)))
+# Programs that checks start as ranks of a launch; they have a main() of their own.
+LAUNCHED := $(patsubst tests/%.c,$(BUILD)/tests/%,$(if $(MPI_LIBS),$(wildcard tests/mpi_*.c)) $(wildcard tests/launch_*.c))
 # Programs that test and measure the cuda device; they have a main() of their own.
 GPU_PROGRAMS := $(if $(CUDA),$(patsubst tests/gpu/%.c,$(BUILD)/tests/gpu/%,$(wildcard tests/gpu/*.c)))
 GPU_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/gpu/support/*.c))
@@ -55,9 +55,17 @@ $(BUILD)/tests/mpi_%: $(BUILD)/tests/mpi_%.o $(BUILD)/tests/comm_cases.o $(LIBRA
 	@echo "  LINK $@"
 	$(Q)$(CC) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/tests/launch_%: $(BUILD)/tests/launch_%.o $(LIBRARY)
+	@echo "  LINK $@"
+	$(Q)$(CC) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(LIBRARY)
 	@echo "  LINK $@"
 	$(Q)$(CC) -o $@ $^ -lcriterion $(LDLIBS)
+
+$(BUILD)/tests/gpu/comm_nccl: $(BUILD)/tests/gpu/comm_nccl.o $(BUILD)/tests/comm_cases.o $(LIBRARY)
+	@echo "  LINK $@"
+	$(Q)$(CC) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/gpu/%: $(BUILD)/tests/gpu/%.o $(GPU_SUPPORT) $(LIBRARY)
 	@echo "  LINK $@"
@@ -105,7 +113,7 @@ $(BUILD)/tests/libapbench_peer.so: $(PEER_OBJECTS)
 	@echo "  LINK $@"
 	$(Q)$(CC) -shared -o $@ $^ -Wl,--no-undefined -Wl,--as-needed $(CUDA_LIBS) -lpthread -lm
 
-tests: $(TESTS) $(MPI_PROGRAMS) $(NVTX_RECORDER)
+tests: $(TESTS) $(LAUNCHED) $(NVTX_RECORDER)
 
 clean:
 	rm -rf build build-*
@@ -122,7 +130,7 @@ setup:
 test: setup
 	@$(AGAIN) run-tests
 
-run-tests: $(BUILD)/apbench $(TESTS) $(MPI_PROGRAMS) $(NVTX_RECORDER)
+run-tests: $(BUILD)/apbench $(TESTS) $(LAUNCHED) $(NVTX_RECORDER)
 	@tests/run.sh $(BUILD) $(ONLY)
 
 test-mpi: setup
@@ -161,5 +169,5 @@ bench-kernels: setup
 .PHONY: all force tests setup test run-tests test-mpi gpu-programs test-gpu \
         test-gpu-sanitize references bench-peer bench-gpu bench-kernels clean
 .SECONDARY:
--include $(OBJECTS:.o=.d) $(TESTS:=.d) $(MPI_PROGRAMS:=.d) $(TEST_SUPPORT:.o=.d)
+-include $(OBJECTS:.o=.d) $(TESTS:=.d) $(LAUNCHED:=.d) $(TEST_SUPPORT:.o=.d)
 -include $(GPU_PROGRAMS:=.d) $(GPU_SUPPORT:.o=.d) $(PEER_OBJECTS:.o=.d)

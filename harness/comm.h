@@ -6,11 +6,13 @@
  * wait for them in any order.
  *
  * sim   H virtual hosts in one process on one device, with a virtual clock over a link model
- * mpi   one process a host
+ * mpi   one process a host, on CPUs
+ * nccl  one process a GPU
  *
  * A run is a body that every host executes; run() returns when all of them have returned. */
 #ifndef HARNESS_COMM_H
 #define HARNESS_COMM_H
+#include "harness/comm/place.h"
 #include "harness/timeline.h"
 
 typedef struct comm comm;
@@ -28,21 +30,28 @@ struct comm {
 struct comm_driver {
     const char *name, *title;
     bool projected; /* times are computed from a link model, not measured */
+    const char *device; /* the only device that its transfers reach; NULL: all */
+    bool watches_time;  /* ends a run that passes its deadline by itself: hosts need not agree */
+    bool spawns;        /* --spawn can start its processes */
 
     /* Joins the launch (MPI_Init for mpi); ranks = how many hosts there can be (INT_MAX for
-     * sim). */
-    int (*open)(const comm_driver *, int *ranks, bool *leader);
+     * sim). The device is not open yet: where several ranks share a machine, dev->ordinal is set
+     * to this one's. */
+    int (*open)(const comm_driver *, device *, int *ranks, bool *leader);
     void (*close)(const comm_driver *);
-    /* Ends all processes of the launch now, since this one failed. Does not return in mpi. */
+    /* Ends all processes of the launch now, since this one failed. Returns only in sim. */
     void (*abort)(const comm_driver *);
     /* Copies `bytes` of host memory from the leading process to every process of the launch. */
     int (*share)(const comm_driver *, void *data, size_t bytes);
+    /* What rows should say of this launch ("shared GPU": its times mean nothing), or NULL. The
+     * function may be NULL too: nothing. */
+    const char *(*remark)(const comm_driver *);
 
     /* Executes body on hosts 0..hosts-1 with timelines[rank] (an array of `hosts`); processes
      * outside the group wait. Fails, with the first failing host's sentence led by "host R: ",
      * when any body fails. In sim the others then get -1 from the call in which they are parked,
      * so that they free what they hold; in mpi the launch is ended with abort() if they cannot
-     * finish. */
+     * finish, and in nccl by its watchdog. */
     int (*run)(const comm_driver *, int hosts, device *, timeline *timelines,
                int (*body)(comm *, void *argument), void *argument);
 

@@ -41,8 +41,11 @@ static int expect(comm *c, const void *at, int64_t tag, size_t bytes, const char
 static void *take(comm *c, size_t bytes)
 {
     void *memory = c->dev->alloc(c->dev, bytes ? bytes : 1);
+    uint8_t *poison = alloc_or_die(bytes, 1);
+    memset(poison, 0xee, bytes);
     if (memory)
-        memset(memory, 0xee, bytes);
+        c->dev->upload(c->dev, memory, poison, bytes);
+    free(poison);
     return memory;
 }
 
@@ -197,7 +200,9 @@ static int exchange_check(comm *c, const exchange *x, int call)
         if (expect(c, part, tag_of(call, (int)p, c->rank), bytes, "all_to_all") < 0)
             return -1;
         static const uint8_t untouched[5] = {0xee, 0xee, 0xee, 0xee, 0xee};
-        if (memcmp(part + bytes, untouched, sizeof untouched))
+        uint8_t behind[5];
+        c->dev->download(c->dev, behind, part + bytes, sizeof behind);
+        if (memcmp(behind, untouched, sizeof untouched))
             return fail("all_to_all wrote behind the part of host %zu", p);
     }
     return 0;

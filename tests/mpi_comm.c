@@ -187,7 +187,7 @@ int main(int count, char **words)
     const char *word = count > 1 ? words[1] : "cases";
     mpi = comm_find("mpi");
     dev = device_find("cpu");
-    if (!mpi || !dev || dev->open(dev, 1) < 0 || mpi->open(mpi, &ranks, &leader) < 0) {
+    if (!mpi || !dev || dev->open(dev, 1) < 0 || mpi->open(mpi, dev, &ranks, &leader) < 0) {
         fprintf(stderr, "mpi_comm: %s\n", fail_text());
         return 2;
     }

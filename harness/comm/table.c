@@ -1,5 +1,5 @@
-/* The comm table, one row a driver. mpi is left out of a build without MPI (the Makefile defines
- * WITH_MPI when pkg-config knows Open MPI). */
+/* The comm table, one row a driver. mpi and nccl are left out of a build without MPI or
+ * CUDA (the Makefile defines WITH_MPI when pkg-config knows Open MPI, WITH_CUDA when there is nvcc). */
 #include "harness/comm.h"
 #include "harness/error.h"
 
@@ -10,11 +10,17 @@ extern const comm_driver sim_driver;
 #ifdef WITH_MPI
 extern const comm_driver mpi_driver;
 #endif
+#ifdef WITH_CUDA
+extern const comm_driver nccl_driver;
+#endif
 
 const comm_driver *const comm_table[] = {
     &sim_driver,
 #ifdef WITH_MPI
     &mpi_driver,
+#endif
+#ifdef WITH_CUDA
+    &nccl_driver,
 #endif
 };
 const int comm_count = sizeof comm_table / sizeof *comm_table;

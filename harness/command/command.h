@@ -33,13 +33,14 @@ int command_misused(void);
 /* Flags of every command that runs a model. */
 typedef struct {
     const char *device, *comm, *retaining_heads;
-    int64_t threads, layers, seed;
+    int64_t threads, layers, seed, spawn;
     double timeout;
 } machine_flags;
 #define MACHINE_FLAGS_DEFAULT {.device = "cpu", .comm = "sim", .seed = 1}
 #define MACHINE_FLAGS(m)                                                                           \
     {"device", FLAG_TEXT, &(m).device, "NAME", "device (apbench list devices)"},                   \
     {"comm", FLAG_TEXT, &(m).comm, "NAME", "links between hosts (apbench list comms)"},            \
+    {"spawn", FLAG_SIZE, &(m).spawn, "N", "start N ranks here for --comm nccl; 0 = a launcher has"}, \
     {"threads", FLAG_SIZE, &(m).threads, "N", "threads of the device; 0 = all cores"},             \
     {"layers", FLAG_SIZE, &(m).layers, "N", "run only the first N layers; 0 = all"},               \
     {"seed", FLAG_SIZE, &(m).seed, "N", "seed of random weights, prompts and samples"},            \
@@ -53,7 +54,8 @@ typedef struct {
     int most_hosts; /* ranks of the launch; INT_MAX for sim */
     bool leader;    /* this process prints and writes */
 } machine;
-/* 0, or the exit status after saying why not. */
+/* 0, or the exit status after saying why not. With --spawn, in the process that the user started,
+ * it ends the program with the ranks' exit status. */
 int machine_open(const machine_flags *, machine *);
 void machine_close(machine *);
 #endif

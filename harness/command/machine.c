@@ -1,18 +1,23 @@
 /* Opens the device and the links that a command's flags name. See command.h. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "harness/command/command.h"
 #include "harness/error.h"
+#include "harness/launch/control.h"
 
 int command_failed(void)
 {
-    fprintf(stderr, "apbench: %s\n", fail_text());
+    if (!control_tell(fail_text())) /* of the processes of a launch one speaks */
+        fprintf(stderr, "apbench: %s\n", fail_text());
     return 1;
 }
 
 int command_misused(void)
 {
-    fprintf(stderr, "apbench: %s\n", fail_text());
+    if (!control_tell(fail_text()))
+        fprintf(stderr, "apbench: %s\n", fail_text());
     return 2;
 }
 
@@ -24,19 +29,43 @@ int check_range(const char *flag, int64_t value, int64_t least, int64_t most)
                 (long long)most);
 }
 
+/* 0, or -1 with a sentence when the links cannot serve the device, or nobody can start the ranks. */
+static int check_links(const machine_flags *flags, const machine *m)
+{
+    const char *only = m->driver->device;
+    if (only && strcmp(only, m->dev->name))
+        return fail("--comm %s works with --device %s, not %s", m->driver->name, only, m->dev->name);
+    if (!flags->spawn)
+        return 0;
+    if (check_range("spawn", flags->spawn, 1, LAUNCH_MOST_RANKS))
+        return -1;
+    if (!m->driver->spawns)
+        return fail("--spawn starts processes for --comm nccl, not %s", m->driver->name);
+    const char *launcher = launch_started_by();
+    if (launcher && strcmp(launcher, "--spawn"))
+        return fail("--spawn %lld: %s has started this process as a rank already",
+                    (long long)flags->spawn, launcher);
+    return 0;
+}
+
 int machine_open(const machine_flags *flags, machine *m)
 {
     if (check_range("threads", flags->threads, 0, MOST_THREADS) ||
         check_range("layers", flags->layers, 0, MOST_LAYERS))
         return command_misused();
     *m = (machine){.dev = device_find(flags->device), .driver = comm_find(flags->comm)};
-    if (!m->dev || !m->driver)
+    if (!m->dev || !m->driver || check_links(flags, m))
         return command_misused();
-    if (m->driver->open(m->driver, &m->most_hosts, &m->leader))
+    if (flags->spawn && !launch_started_by())
+        exit(launch_spawn((int)flags->spawn)); /* nothing is open yet: this process supervises */
+    if (m->driver->open(m->driver, m->dev, &m->most_hosts, &m->leader))
         return command_failed();
     if (m->dev->open(m->dev, (int)flags->threads)) {
+        int status = command_failed();
+        if (m->most_hosts != 1)
+            m->driver->abort(m->driver); /* the others may be able to open theirs, and would wait */
         m->driver->close(m->driver);
-        return command_failed();
+        return status;
     }
     return 0;
 }

@@ -115,7 +115,7 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
             records_close(s.records);
     }
     int exit_status = misused ? command_misused() : status ? command_failed() : s.failed > 0;
-    if (status && m->most_hosts != 1)
+    if (status && !misused && m->most_hosts != 1) /* bad usage all processes find alike */
         m->driver->abort(m->driver);
     if (made)
         sweep_free(&sweep);

@@ -72,6 +72,7 @@ int host_few_rows(host *h, int64_t rows, int64_t first_new)
         return -1;
     for (; step.layer < h->cell->shape.layers; step.layer++) {
         int status = 0;
+        comm_place(NULL, step.layer);
         timeline_open(time, "layer", step.layer, false);
         RANGE(time, PART_QKV)
         status = driver->replicated(links, few_project, &step, h->few_qkv, q + kv);

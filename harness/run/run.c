@@ -3,10 +3,12 @@
 #include "harness/run/run.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "harness/error.h"
+#include "harness/options.h"
 #include "harness/ranges.h"
 #include "harness/run/host.h"
 #include "methods/query.h"
@@ -249,10 +251,11 @@ static int host_body(comm *links, void *argument)
     return status;
 }
 
-/* Real hosts agree on the deadline between layers; a transfer gives up later, when a host hangs. */
+/* Real hosts agree on the deadline between layers, unless somebody watches over them; a transfer gives
+ * up later, when a host hangs. */
 static double transfers_deadline(const run_request *r)
 {
-    double grace = r->driver->projected ? 0 : 10;
+    double grace = r->driver->projected || r->driver->watches_time ? 0 : 10;
     return r->deadline > 0 ? r->deadline + grace : 0;
 }
 
@@ -289,6 +292,16 @@ static void account(const runner *run)
     }
 }
 
+/* For whoever watches, or says where a host died. */
+static void place_cell(const run_request *r)
+{
+    char text[PLACE_CELL], length[32];
+    snprintf(text, sizeof text, "%s %s, %d host%s, length %s", r->model->name,
+             r->cell->method->name, r->cell->hosts, r->cell->hosts == 1 ? "" : "s",
+             format_size(r->cell->document + r->cell->query, length, sizeof length));
+    comm_place(text, -1);
+}
+
 int run_cell(const run_request *r, run_result *result)
 {
     device *dev = r->model->dev;
@@ -319,6 +332,7 @@ int run_cell(const run_request *r, run_result *result)
     runner run = {.request = r, .result = result};
     lay_out(&run, &memory);
     int depth = ranges_depth();
+    place_cell(r);
     int status = r->driver->run(r->driver, c->hosts, dev, result->timelines, host_body, &run);
     if (run.stopped == 0)
         run.stopped = monotonic_seconds();
@@ -331,6 +345,7 @@ int run_cell(const run_request *r, run_result *result)
     if (run.arena)
         dev->free(dev, run.arena);
     free(run.zone_at);
+    comm_place("", -1);
     ranges_close();
     return status;
 }

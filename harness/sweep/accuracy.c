@@ -359,6 +359,8 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     if (status) {
         snprintf(line + used, sizeof line - used, ": %s", reason);
     } else if (s->leader) {
+        if (s->driver->remark && s->driver->remark(s->driver))
+            record_text(&row, ACCURACY_DETAIL, s->driver->remark(s->driver));
         double score = score_percent(sum.score, sum.done);
         record_number(&row, ACCURACY_SCORE, score);
         record_integer(&row, ACCURACY_NULLS, sum.nulls);

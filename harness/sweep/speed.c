@@ -130,6 +130,8 @@ static int write_row(speed_sweep *s, const sweep_cell *cell, const cell_times *t
         decode[r] = slowest.decode_end - slowest.prefill_end;
     }
     record_text(&row, SPEED_STATUS, "ok");
+    if (s->driver->remark && s->driver->remark(s->driver))
+        record_text(&row, SPEED_DETAIL, s->driver->remark(s->driver));
     *prefill_s = put_median(&row, SPEED_PREFILL_S, prefill, s->reps);
     double decode_s = put_median(&row, SPEED_DECODE_S, decode, s->reps);
     free(prefill);

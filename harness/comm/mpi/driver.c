@@ -202,8 +202,6 @@ static int mpi_run(const comm_driver *driver, int hosts, device *dev, timeline *
     if (hosts < 1 || hosts > mpi_here.ranks)
         return fail("--comm mpi: %d hosts are asked for, but %d process%s been started", hosts,
                     mpi_here.ranks, mpi_here.ranks == 1 ? " has" : "es have");
-    if (!strcmp(dev->name, "cuda"))
-        return fail("--comm mpi moves ordinary memory: use it with --device cpu");
     if (make_group(hosts) < 0)
         return -1;
     mpi_here.failed_host = mpi_here.stuck_at = -1;
@@ -230,9 +228,9 @@ static int mpi_run(const comm_driver *driver, int hosts, device *dev, timeline *
 
 /* ---- The launch ---- */
 
-static int mpi_open(const comm_driver *driver, int *ranks, bool *leader)
+static int mpi_open(const comm_driver *driver, device *dev, int *ranks, bool *leader)
 {
-    (void)driver;
+    (void)driver, (void)dev;
     int initialised = 0, level = 0;
     MPI_Initialized(&initialised);
     if (!initialised) {
@@ -302,6 +300,7 @@ static int mpi_share(const comm_driver *driver, void *data, size_t bytes)
 const comm_driver mpi_driver = {
     .name = "mpi",
     .title = "one process a host over MPI (start with mpirun)",
+    .device = "cpu", /* MPI gets pointers to ordinary memory */
     .open = mpi_open,
     .close = mpi_close,
     .abort = mpi_abort,

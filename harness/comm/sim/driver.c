@@ -245,9 +245,9 @@ static int sim_run_hosts(const comm_driver *driver, int hosts, device *dev, time
     return -1;
 }
 
-static int sim_open(const comm_driver *driver, int *ranks, bool *leader)
+static int sim_open(const comm_driver *driver, device *dev, int *ranks, bool *leader)
 {
-    (void)driver;
+    (void)driver, (void)dev;
     *ranks = INT_MAX;
     *leader = true;
     return 0;
