@@ -59,6 +59,15 @@ const model_preset model_presets[] = {
         },
     },
     {
+        .name = "small",
+        .summary = "4 layers of width 512, 8/4 heads of 64, random weights, for trying out a GPU",
+        .config = {
+            .shape = {.layers = 4, .hidden = 512, .heads = 8, .kv_heads = 4, .head_dim = 64,
+                      .ffn = 1024, .vocab = 4096},
+            .rope_theta = 10000, .rms_epsilon = 1e-5, .max_positions = 131072,
+        },
+    },
+    {
         .name = "tiny",
         .summary = "2 layers of width 64, random weights, for trying things out",
         .config = {
