@@ -20,6 +20,8 @@ SHAPES = {
     "smollm2": dict(hidden=576, heads=9, kv_heads=3, head_dim=64, ffn=1536, vocab=49152),
 }
 
+RETAINING_WIDTH = 1024  # of random weights (harness/model/model.h)
+
 
 def read(path):
     with open(path, encoding="utf-8", newline="") as file:
@@ -82,8 +84,8 @@ def options_of(row):
 
 
 def apb_work(row, shape):
-    """(rows through a layer at once, visible pairs a head) of APB's last host, the slowest, by the
-    formulas of methods/apb.c; the query phase is counted apart."""
+    """(rows through a layer at once, visible pairs a head, FLOPs of the retaining heads in a layer) of
+    APB's last host, the slowest, by the formulas of methods/apb.c; the query phase is apart."""
     def number(text):
         factor = {"K": 1024, "M": 1024**2}.get(text[-1], 1)
         return int(text[:-1] if factor > 1 else text) * factor
@@ -92,10 +94,14 @@ def apb_work(row, shape):
     block = -(-(int(row["length"]) - query) // hosts)
     anchor, passing = number(options["anchor"]), number(options["passing"]) * (hosts - 1)
     carried = query if options["compressor"] == "query" else 0
+    joint = (shape["heads"] + 2 * shape["kv_heads"]) * shape["head_dim"]
+    scoring = 0
+    if options["compressor"] == "retaining":
+        scoring = 2 * (anchor + block) * RETAINING_WIDTH * (joint + shape["kv_heads"])
     front = anchor + block
     pairs = (front * (front + 1) / 2 + block * passing + carried * (front + passing) +
              carried * (carried + 1) / 2)
-    return front + carried, pairs
+    return front + carried, pairs, scoring
 
 
 def put(*cells):
@@ -127,16 +133,17 @@ def whole_apb(rows, rates):
     put("---:", "---:", "---", "---:", "---:", "---:", "---:")
     for row in rows:
         shape, layers = SHAPES[row["model"]], int(row["layers"])
-        count, pairs = apb_work(row, shape)
+        count, pairs, scoring = apb_work(row, shape)
         work, query = products(shape), int(row["query"])
         block = -(-(int(row["length"]) - query) // int(row["hosts"]))
         pairs += query * block + query * (query + 1) / 2  # the query phase, on the query's owner
-        linear = layers * (count + query) * sum(work[name] / rates.gemm[name] for name in work)
+        linear = layers * ((count + query) * sum(work[name] / rates.gemm[name] for name in work) +
+                           scoring / rates.gemm["qkv"])
         flops = layers * 4 * pairs * shape["heads"] * shape["head_dim"]
         rate, near = rates.attention_at(count)
         prefill = float(row["prefill_s"])
         counted = float(row["tflops"]) * 1e12 * prefill
-        formula = (flops + layers * (count + query) * sum(work.values()) +
+        formula = (flops + layers * ((count + query) * sum(work.values()) + scoring) +
                    2 * shape["vocab"] * shape["hidden"])
         if not 0.98 < formula / counted < 1.02:
             print(f"floor: apb at {row['length']}: the formula gives {formula:.4g} FLOPs, the row "
