@@ -31,9 +31,12 @@ class Clock:
             pynvml.nvmlInit()
             self.nvml = pynvml
             # NVML counts all GPUs of the machine, torch the visible ones: match by bus address.
-            bus = torch.cuda.get_device_properties(torch.cuda.current_device())
-            address = f"{bus.pci_domain_id:08x}:{bus.pci_bus_id:02x}:{bus.pci_device_id:02x}.0"
-            self.device = pynvml.nvmlDeviceGetHandleByPciBusId(address.encode())
+            one = torch.cuda.get_device_properties(torch.cuda.current_device())
+            if hasattr(one, "pci_bus_id"):
+                address = f"{one.pci_domain_id:08x}:{one.pci_bus_id:02x}:{one.pci_device_id:02x}.0"
+                self.device = pynvml.nvmlDeviceGetHandleByPciBusId(address.encode())
+            else:
+                self.device = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
         except Exception as reason:  # clocks are a remark beside the ratios
             print(f"no clocks: {reason}", flush=True)
             self.nvml = None
