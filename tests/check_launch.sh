@@ -59,10 +59,10 @@ like() { # like WORD MOST_MS NAME PATTERN
     verdict $? "$3" "status $status after $MS ms (at most $2), expected: $4"
 }
 like stuck 6000 "a stuck rank at the deadline" \
-    "^apbench: host 1 is stuck \(timeout after 2\.[0-9] s\) in $cell, layer 3$"
-like slow 5000 "all are slow" "^apbench: timeout after 0\.[0-9] s in $cell, layer 3$"
+    "^apbench: host 1 is stuck in $cell, layer 3: timeout, 2\.[0-9] s after the run began$"
+like slow 5000 "all are slow" "^apbench: not done in $cell, layer 3: timeout, 0\.[0-9] s after the run began$"
 like stopped 12000 "a stopped rank at the deadline" \
-    "^apbench: host 1 has been silent for 2\.[0-9] s \(timeout after 2\.[0-9] s\) in $cell, layer [34]$" 2
+    "^apbench: host 1 has been silent for 2\.[0-9] s in $cell, layer [34]: timeout, 2\.[0-9] s after the run began$" 2
 like early 12000 "a rank that ends before the launch is together" \
     "^apbench: host 2 ended with status 1, and 5 s later 3 others were still there: killed$"
 

@@ -93,12 +93,12 @@ _Noreturn void ending_leave(const char *sentence)
 
 /* ---- What ends a launch ---- */
 
-/* Ends the launch with what befell `p`. */
-static _Noreturn void end_over(const peer *p, const char *what)
+/* Ends the launch with what befell `p`; `when` stands behind the place. */
+static _Noreturn void end_over(const peer *p, const char *what, const char *when)
 {
     char where[PLACE_CELL + 64];
-    char *sentence = format_text("host %d %s%s", p->rank, what,
-                                 place_describe(&p->where, where, sizeof where));
+    char *sentence = format_text("host %d %s%s%s", p->rank, what,
+                                 place_describe(&p->where, where, sizeof where), when);
     if (control.leader)
         ending_lead(sentence);
     ending_leave(sentence);
@@ -109,20 +109,20 @@ void ending_lost(peer *p)
     bool expected = p->bye || (!control.leader && control.closing);
     connection_close(&p->link);
     if (!expected)
-        end_over(p, fail_text());
+        end_over(p, fail_text(), "");
 }
 
 /* The leader: the time of a run is over. Names the host that is silent, or else behind. */
 static _Noreturn void end_late(double now)
 {
-    char took[80], text[200], where[PLACE_CELL + 64];
-    snprintf(took, sizeof took, "timeout after %.1f s", now - control.since);
+    char when[80], text[80], where[PLACE_CELL + 64];
+    snprintf(when, sizeof when, ": timeout, %.1f s after the run began", now - control.since);
     for (int rank = 1; rank < control.size; rank++) {
         peer *p = &control.peers[rank];
         if (p->link.fd < 0 || now - p->heard < quiet_seconds)
             continue;
-        snprintf(text, sizeof text, "has been silent for %.1f s (%s)", now - p->heard, took);
-        end_over(p, text);
+        snprintf(text, sizeof text, "has been silent for %.1f s", now - p->heard);
+        end_over(p, text, when);
     }
     run_place own = comm_place_now();
     peer behind = {.rank = control.rank, .where = own};
@@ -133,13 +133,9 @@ static _Noreturn void end_late(double now)
         if (there->steps < behind.where.steps)
             behind = control.peers[rank];
     }
-    if (behind.where.steps < most) {
-        snprintf(text, sizeof text, "is stuck (%s)", took);
-        end_over(&behind, text);
-    }
-    char *sentence =
-        format_text("%s%s", took, place_describe(&own, where, sizeof where));
-    ending_lead(sentence);
+    if (behind.where.steps < most)
+        end_over(&behind, "is stuck", when);
+    ending_lead(format_text("not done%s%s", place_describe(&own, where, sizeof where), when));
 }
 
 static void watch_silence(double now)
@@ -149,7 +145,7 @@ static void watch_silence(double now)
         char text[80];
         snprintf(text, sizeof text, "has been silent for %.0f s", now - p->heard);
         if (p->link.fd >= 0 && !p->bye && now - p->heard > SILENCE_SECONDS)
-            end_over(p, text);
+            end_over(p, text, "");
     }
 }
 
@@ -199,7 +195,7 @@ void ending_watch(double now)
         if (control.leader)
             end_late(now);
         if (now > control.deadline + leader_seconds)
-            end_over(&control.peers[0], "does not answer");
+            end_over(&control.peers[0], "does not answer", ": timeout");
     }
     if (control.closing && now - control.closing_at > closing_seconds)
         ending_lead("not all hosts have come to the end of the launch");

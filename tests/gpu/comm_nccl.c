@@ -373,7 +373,7 @@ static int try_all(void)
     pass_on(program, "clock");
     expect_end(program, "killed", 6,
                "host 2 died in cell `small ring, 4 hosts, length 1K`, layer 7");
-    expect_end(program, "stuck", 9, "host 2 is stuck (timeout after ");
+    expect_end(program, "stuck", 9, "host 2 is stuck in cell `small ring, 4 hosts, length 1K`, layer 7: timeout");
     expect_end(program, "leaves", 11, "host 2: the moon is full");
     return failures > 0;
 }

@@ -1,0 +1,72 @@
+#!/bin/bash
+# The nccl links as a user meets them, four ranks on one GPU: a sweep over groups of the launch, its
+# rows marked, a rank killed in mid-cell, a cell that takes too long.
+#
+#     tests/gpu/check_nccl.sh BUILD
+#
+# Prints lines like those of the test programs; status 1 when one is bad. Takes about 40 s.
+apbench=$1/apbench
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+bad=0
+verdict() { # verdict CONDITION NAME WHY
+    if [ "$1" = 0 ]; then
+        echo "ok nccl: $2"
+    else
+        echo "not ok nccl: $2: $3"
+        tail -n 20 "$scratch/said"
+        bad=1
+    fi
+}
+
+sweep="$apbench speed --device cuda --comm nccl --spawn 4 --models small --layers 2 --warmup 0"
+csv=$scratch/speed.csv
+
+$sweep --methods flash,ring,apb --hosts 2,4 --lengths 2K --reps 1 --out "$csv" >"$scratch/said" 2>&1
+status=$?
+rows=$(grep -c ',ok,' "$csv") marked=$(grep -c 'shared GPU' "$csv")
+[ $status = 0 ] && [ "$rows" = 5 ] && [ "$marked" = 5 ]
+verdict $? "a sweep over 1, 2 and 4 hosts of one launch" "status $status, $rows rows ok, $marked marked"
+
+# Rank 2 is killed in a cell that would take minutes; the file has two rows before.
+csv=$scratch/killed.csv
+$sweep --methods apb,ring --hosts 4 --lengths 16K --reps 1 --out "$csv" >"$scratch/said" 2>&1
+$sweep --methods apb,ring --hosts 4 --lengths 16K --reps 3000 --warmup 0 --out "$csv" \
+    >"$scratch/said" 2>&1 &
+supervisor=$!
+victim= # whose environment says so, among the supervisor's children
+for i in $(seq 600); do
+    for child in $(pgrep -P $supervisor); do
+        tr '\0' '\n' <"/proc/$child/environ" 2>/dev/null | grep -qx APBENCH_RANK=2 && victim=$child
+    done
+    [ -n "$victim" ] && break
+    sleep 0.05
+done
+sleep 12
+begin=$(date +%s%N)
+kill -KILL "$victim"
+wait $supervisor
+status=$?
+ms=$((($(date +%s%N) - begin) / 1000000))
+said=$(grep '^apbench: ' "$scratch/said")
+pattern='^apbench: host 2 died in cell `small [a-z]+, 4 hosts, length 16K`, layer [0-9]+$'
+[ $status = 1 ] && [ $ms -lt 6000 ] && [[ "$said" =~ $pattern ]]
+verdict $? "a rank killed in mid-cell, after $ms ms: $said" "status $status"
+found=$(python3 -c 'import csv, sys
+text = open(sys.argv[1], newline="").read()
+rows = list(csv.reader(text.splitlines()))
+print(len(rows), len({len(row) for row in rows}), text.endswith("\n"))' "$csv")
+[ "$found" = "3 1 True" ]
+verdict $? "the CSV is whole" "rows, widths, whole last line: $found instead of 3 1 True"
+
+csv=$scratch/late.csv
+begin=$(date +%s%N)
+$sweep --methods ring --hosts 4 --lengths 16K --reps 3000 --timeout 3 --out "$csv" \
+    >"$scratch/said" 2>&1
+status=$?
+ms=$((($(date +%s%N) - begin) / 1000000))
+said=$(grep '^apbench: ' "$scratch/said")
+pattern='^apbench: .* in cell `small ring, 4 hosts, length 16K`.*: timeout,'
+[ $status = 1 ] && [[ "$said" =~ $pattern ]]
+verdict $? "a cell past its --timeout, $ms ms in all: $said" "status $status"
+exit $bad
