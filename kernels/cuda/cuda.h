@@ -94,11 +94,13 @@ void cuda_merge(device *, void *out, const void *out_parts, const float *lse, in
 void cuda_score_query(device *, float *scores, const void *q, int64_t query_rows, const void *kv,
                       int64_t rows, int heads, int kv_heads, int head_dim);
 void cuda_max_pool5(device *, float *out, const float *in, int64_t rows, int kv_heads);
-void cuda_top_k(device *, int32_t *index, const float *scores, int64_t rows, int kv_heads,
-                int64_t k);
 void cuda_gather_kv(device *, void *slab, const void *kv, const int32_t *index, int64_t k,
                     int kv_heads, int head_dim);
 void cuda_argmax(device *, int32_t *ids, const float *logits, int64_t rows, int vocab);
+
+/* top_k.cu */
+void cuda_top_k(device *, int32_t *index, const float *scores, int64_t rows, int kv_heads,
+                int64_t k);
 #ifdef __cplusplus
 }
 #endif

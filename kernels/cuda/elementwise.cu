@@ -10,7 +10,7 @@ __global__ void __launch_bounds__(TILE_THREADS) embed_kernel(float *x, const int
                                                             const bf16 *table, int64_t rows,
                                                             int hidden, row_tiling tiling)
 {
-    row_place place = place_in_rows(tiling);
+    packet_place place = place_in_rows(tiling);
     if (place.row >= rows)
         return;
     const bf16 *in = table + (int64_t)ids[place.row] * hidden;
@@ -53,8 +53,9 @@ extern "C" void cuda_embed(device *d, float *x, const int32_t *ids, const void *
 
 /* ---- RMSNorm ---- */
 
-/* Lanes threads hold a row in registers, N packets of four each, so it is read once. */
-template <int Lanes, int N>
+/* Lanes threads hold a row in registers, N packets of four each, so it is read once. Full: these are
+ * exactly hidden elements, and no access needs a condition of its own. */
+template <int Lanes, int N, bool Full>
 __global__ void __launch_bounds__(Lanes > 256 ? Lanes : 256)
     rmsnorm_kernel(bf16 *out, const float *x, const float *weight, int64_t rows, int hidden,
                    float epsilon)
@@ -62,15 +63,15 @@ __global__ void __launch_bounds__(Lanes > 256 ? Lanes : 256)
     constexpr int ROWS = Lanes > 256 ? 1 : 256 / Lanes;
     int lane = threadIdx.x % Lanes, slot = threadIdx.x / Lanes, packets = hidden / 4;
     int64_t row = (int64_t)blockIdx.x * ROWS + slot;
-    bool real = row < rows; /* the others only meet at the barrier */
-    const float *in = x + row * hidden;
+    bool real = row < rows;
+    if (!real)
+        row = rows - 1; /* it only has to come to the barrier */
+    const float4 *in = (const float4 *)(x + row * hidden) + lane;
     float4 values[N];
     float squares = 0;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        int packet = lane + i * Lanes;
-        values[i] = real && packet < packets ? __ldcs((const float4 *)in + packet) : float4{};
-    }
+    for (int i = 0; i < N; i++)
+        values[i] = Full || lane + i * Lanes < packets ? __ldcs(in + i * Lanes) : float4{};
 #pragma unroll
     for (int i = 0; i < N; i++)
         squares += values[i].x * values[i].x + values[i].y * values[i].y +
@@ -87,17 +88,19 @@ __global__ void __launch_bounds__(Lanes > 256 ? Lanes : 256)
         for (int i = 0; i < WARPS; i++)
             squares += sums[slot][i];
     }
-    float scale = 1.0f / sqrtf(squares / (float)hidden + epsilon);
+    if (!real)
+        return;
+    float scale = rsqrtf(squares / (float)hidden + epsilon);
+    const float4 *weights = (const float4 *)weight + lane;
+    bf16 *to = out + row * hidden + 4 * lane;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        int packet = lane + i * Lanes;
-        if (real && packet < packets) {
-            float4 w = __ldg((const float4 *)weight + packet);
-            store_four(out + row * hidden + 4 * packet,
+    for (int i = 0; i < N; i++)
+        if (Full || lane + i * Lanes < packets) {
+            float4 w = __ldg(weights + i * Lanes);
+            store_four(to + 4 * i * Lanes,
                        {values[i].x * scale * w.x, values[i].y * scale * w.y,
                         values[i].z * scale * w.z, values[i].w * scale * w.w});
         }
-    }
 }
 
 __global__ void __launch_bounds__(256) rmsnorm_each_kernel(bf16 *out, const float *x,
@@ -116,7 +119,7 @@ __global__ void __launch_bounds__(256) rmsnorm_each_kernel(bf16 *out, const floa
     squares = 0;
     for (int i = 0; i < 8; i++)
         squares += sums[i];
-    float scale = 1.0f / sqrtf(squares / (float)hidden + epsilon);
+    float scale = rsqrtf(squares / (float)hidden + epsilon);
     for (int i = threadIdx.x; i < hidden; i += 256)
         out[row * hidden + i] = __float2bfloat16_rn(x[row * hidden + i] * scale * weight[i]);
 }
@@ -126,8 +129,14 @@ static void rmsnorm_rows(device *d, void *out, const float *x, const float *weig
                          int hidden, float epsilon)
 {
     int block = Lanes > 256 ? Lanes : 256;
-    rmsnorm_kernel<Lanes, N><<<block_count(rows, block / Lanes), block, 0, cuda_of(d)->stream>>>(
-        (bf16 *)out, x, weight, rows, hidden, epsilon);
+    unsigned blocks = block_count(rows, block / Lanes);
+    cudaStream_t stream = cuda_of(d)->stream;
+    if (hidden == 4 * N * Lanes)
+        rmsnorm_kernel<Lanes, N, true><<<blocks, block, 0, stream>>>((bf16 *)out, x, weight, rows,
+                                                                   hidden, epsilon);
+    else
+        rmsnorm_kernel<Lanes, N, false><<<blocks, block, 0, stream>>>((bf16 *)out, x, weight, rows,
+                                                                    hidden, epsilon);
 }
 
 extern "C" void cuda_rmsnorm(device *d, void *out, const float *x, const float *weight, int64_t rows,
@@ -286,7 +295,7 @@ __global__ void __launch_bounds__(TILE_THREADS) swiglu_kernel(bf16 *out, const b
                                                              int64_t rows, int ffn,
                                                              row_tiling tiling)
 {
-    row_place place = place_in_rows(tiling);
+    packet_place place = place_in_rows(tiling);
     if (place.row >= rows)
         return;
     const bf16 *gate = gate_up + place.row * 2 * ffn, *up = gate + ffn;
@@ -375,7 +384,7 @@ __global__ void __launch_bounds__(TILE_THREADS) add_bias_kernel(float *c, int64_
                                                                const bf16 *bias, int64_t rows,
                                                                row_tiling tiling)
 {
-    row_place place = place_in_rows(tiling);
+    packet_place place = place_in_rows(tiling);
     if (place.row >= rows)
         return;
     float4 *out = (float4 *)(c + place.row * ldc);

@@ -40,7 +40,10 @@ __device__ __forceinline__ bf16x8 load_packet(const bf16 *from)
 
 __device__ __forceinline__ void store_packet(bf16 *to, const bf16x8 &packet)
 {
-    *(uint4 *)to = *(const uint4 *)&packet;
+    uint4 words = *(const uint4 *)&packet; /* in assembly, since the compiler split it in four once */
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(words.x), "r"(words.y),
+                 "r"(words.z), "r"(words.w)
+                 : "memory");
 }
 
 /* Four float32 values rounded into one 8-byte store: where float32 comes in and bf16 goes out, each
@@ -74,6 +77,15 @@ __device__ __forceinline__ float warp_max(float x)
     for (int distance = 16; distance > 0; distance /= 2)
         x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, distance));
     return x;
+}
+
+/* A key that orders like the score as an unsigned integer: NaN lowest, below -inf; -0 equals 0. */
+__device__ __forceinline__ uint32_t order_key(float score)
+{
+    if (isnan(score))
+        return 0;
+    uint32_t bits = __float_as_uint(score + 0.0f); /* -0 becomes 0 */
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
 /* ---- How work is laid out over blocks (host side) ---- */
@@ -114,18 +126,18 @@ static inline row_tiling tile_rows(int64_t rows, int64_t packets)
 }
 
 /* The row of this thread, its first packet, and the step to its next. */
-struct row_place {
+struct packet_place {
     int64_t row, packet;
     int step;
 };
 
-__device__ __forceinline__ row_place place_in_rows(const row_tiling &tiling)
+__device__ __forceinline__ packet_place place_in_rows(const row_tiling &tiling)
 {
     unsigned chunks = (unsigned)tiling.chunks;
     unsigned group = chunks == 1 ? blockIdx.x : blockIdx.x / chunks;
     unsigned chunk = blockIdx.x - group * chunks;
     int lanes = 1 << tiling.log2_lanes;
-    row_place place;
+    packet_place place;
     place.row = (int64_t)group * (TILE_THREADS >> tiling.log2_lanes) +
                 (threadIdx.x >> tiling.log2_lanes);
     place.packet = (int64_t)chunk * (TILE_UNROLL * lanes) + (threadIdx.x & (lanes - 1));

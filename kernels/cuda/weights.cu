@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(TILE_THREADS) copy_rows_kernel(char *to, int64
                                                                 int64_t from_stride, int64_t rows,
                                                                 row_tiling tiling)
 {
-    row_place place = place_in_rows(tiling);
+    packet_place place = place_in_rows(tiling);
     if (place.row >= rows)
         return;
     const Packet *in = (const Packet *)(from + place.row * from_stride);
