@@ -20,7 +20,7 @@ record() {
 }
 profile="$APBENCH speed --device $device --models $model --layers $layers --lengths $length --new-tokens 2"
 
-record sim $profile --hosts 4 --methods apb:anchor=64:passing=64 --profile 1
+record sim $profile --hosts 4 --methods apb:anchor=64:passing=64:compressor=query --profile 1
 block=$(((document + 3) / 4))
 python3 tests/checks/ranges.py "$SCRATCH"/sim.* $layers 4 $((64 + block + 50)) \
     qkv,compress,attention,o_proj,ffn 2>&1 | sed 's/^ok /ok sim: /'

@@ -32,7 +32,12 @@ static void one_product(gemm_shape s, gemm_mode mode, bool with_bias, int64_t ld
     uint64_t before = gpu->flops;
     cpu->gemm(cpu, mode, c.cpu, ldc, a.cpu, lda, w.cpu, with_bias ? bias.cpu : NULL, s.m, s.n, s.k);
     gpu->gemm(gpu, mode, c.gpu, ldc, a.gpu, lda, w.gpu, with_bias ? bias.gpu : NULL, s.m, s.n, s.k);
-    pair_close("c", c, ldc, allowed_of(mode, s.k));
+    tolerance allowed = allowed_of(mode, s.k);
+    /* Where rows do not begin at 16 bytes (no model has such sizes), cuBLASLt rounds a sum, of a size of
+     * about sqrt(k) / 3, to bf16 before it adds the bias and rounds again. */
+    if (with_bias && mode == GEMM_STORE && (s.n | s.k | lda | ldc) % 8)
+        allowed.absolute += BF16_ROUNDING * 4 * sqrt((double)s.k) / 3;
+    pair_close("c", c, ldc, allowed);
     if (gpu->flops - before != (uint64_t)(2 * s.m * s.n * s.k))
         pair_wrong("%llu operations were counted", (unsigned long long)(gpu->flops - before));
     pair_shape_end();

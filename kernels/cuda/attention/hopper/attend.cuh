@@ -410,7 +410,8 @@ __device__ __forceinline__ void consume(const hopper_arguments &a, uint32_t base
                 at.next(call);
             }
         }
-        if (threadIdx.x % 128 == 0)
+        __syncwarp(); /* each warp has read the work's number, also where there is nothing to do */
+        if (lane == 0)
             barrier_arrive(barrier.q_empty());
         if (some) {
             barrier_wait(barrier.v_full(v_ring.stage), v_ring.phase);
@@ -442,7 +443,7 @@ __global__ void __launch_bounds__(T::Threads, 1)
         (volatile int *)(unaligned + (base - shared_address(unaligned)) + T::WorkAt);
     if (threadIdx.x == 0) {
         barrier_init(barrier.q_full(), 1);
-        barrier_init(barrier.q_empty(), T::Consumers);
+        barrier_init(barrier.q_empty(), 4 * T::Consumers);
         for (int stage = 0; stage < T::Stages; stage++) {
             barrier_init(barrier.k_full(stage), 1);
             barrier_init(barrier.v_full(stage), 1);
