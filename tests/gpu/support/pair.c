@@ -343,17 +343,19 @@ static bool run_case(const pair_case *one, uint64_t seed)
 int pair_main(int argc, char **argv, const pair_case *cases, int count)
 {
     device_prepare(argv);
-    const char *word = "";
+    const char *word = "", *without = NULL;
     uint64_t seed = 1;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--small")) {
             pair_small = true;
         } else if (!strcmp(argv[i], "--case") && i + 1 < argc) {
             word = argv[++i];
+        } else if (!strcmp(argv[i], "--without") && i + 1 < argc) {
+            without = argv[++i];
         } else if (!strcmp(argv[i], "--seed") && i + 1 < argc) {
             seed = strtoull(argv[++i], NULL, 0);
         } else {
-            fprintf(stderr, "usage: %s [--case WORD] [--small] [--seed N]\n", argv[0]);
+            fprintf(stderr, "usage: %s [--case WORD] [--without WORD] [--small] [--seed N]\n", argv[0]);
             return 2;
         }
     }
@@ -365,7 +367,7 @@ int pair_main(int argc, char **argv, const pair_case *cases, int count)
     }
     int failed = 0, ran = 0;
     for (int i = 0; i < count; i++)
-        if (strstr(cases[i].name, word)) {
+        if (strstr(cases[i].name, word) && !(without && strstr(cases[i].name, without))) {
             ran++;
             failed += !run_case(&cases[i], seed);
         }
