@@ -70,6 +70,7 @@ struct device {
     const char *name, *title;
     size_t act_bytes;
     int64_t chunk_rows; /* rows that projections and FFN take at a time: widest buffers stay small */
+    int head_dims[4];   /* that its attention has kernels for, 0 behind the last; none named: any */
     int threads;        /* CPU threads that it uses, known once open */
     int ordinal;        /* which of several of its kind; set before open */
     uint64_t flops; /* counted by gemm and attention (visible pairs, never tiles) */
@@ -158,6 +159,9 @@ void device_prepare(char **arguments);
 
 /* The table: cpu first. device_find fails with the names that exist. */
 device *device_find(const char *name);
+/* 0, or -1 with a sentence when the device's attention does not serve heads of that size: asked before
+ * anything of a model is loaded, or a cell of it is run. */
+int device_check_head_dim(const device *, int head_dim);
 extern device *const device_table[];
 extern const int device_count;
 #endif

@@ -8,7 +8,7 @@ typedef struct {
     int hidden;   /* d_model */
     int heads;    /* query heads */
     int kv_heads; /* heads % kv_heads == 0 */
-    int head_dim; /* even; 64 and 128 are fast */
+    int head_dim; /* even; a device may serve some sizes alone (device.h) */
     int ffn;      /* width of gate and of up */
     int vocab;
 } model_shape;

@@ -35,3 +35,20 @@ device *device_find(const char *name)
     fail("no device is called \"%s\"; there are: %s", name, names);
     return NULL;
 }
+
+int device_check_head_dim(const device *dev, int head_dim)
+{
+    enum { MOST = sizeof dev->head_dims / sizeof *dev->head_dims };
+    char served[64] = "";
+    bool any = true;
+    for (int i = 0; i < MOST && dev->head_dims[i]; i++) {
+        if (dev->head_dims[i] == head_dim)
+            return 0;
+        size_t used = strlen(served);
+        snprintf(served + used, sizeof served - used, "%s%d", i ? ", " : "", dev->head_dims[i]);
+        any = false;
+    }
+    return any ? 0
+               : fail("heads of %d are not served by device %s, whose attention has kernels for %s; "
+                      "the cpu device serves all", head_dim, dev->name, served);
+}

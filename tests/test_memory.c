@@ -16,7 +16,7 @@ static const double gib = 1 << 30;
 /* What the cuda device's row of the table says, on a machine without it. */
 static device gpu_of(void)
 {
-    return (device){.name = "cuda", .act_bytes = 2, .chunk_rows = 16384};
+    return (device){.name = "cuda", .act_bytes = 2, .chunk_rows = 16384, .head_dims = {64, 128}};
 }
 
 static const char *const methods[] = {"flash", "ring", "zigzag", "ulysses", "star",
@@ -158,4 +158,30 @@ Test(memory, one_block_as_planned)
         cr_expect_eq(state.blocks.count, 0);
         extent_free(&state);
     }
+}
+
+/* A device whose attention has kernels for some head sizes refuses other models before anything is
+ * loaded or run; a sweep has a row that says so. The preset "tiny" has heads of 16. */
+Test(memory, head_sizes_that_a_device_does_not_serve)
+{
+    static const char sentence[] = "heads of 16 are not served by device cuda, whose attention has "
+                                   "kernels for 64, 128; the cpu device serves all";
+    device dev = gpu_of();
+    cr_expect_null(model_open("tiny", &dev, 0, 1, NULL));
+    cr_expect_str_eq(fail_text(), format_text("model tiny: %s", sentence));
+    model *m = model_open("tiny", NULL, 0, 1, NULL);
+    cr_assert(m, "%s", fail_text());
+    sweep_cell s;
+    judge(m, &dev, "apb", 2, 2048, (size_t)1 << 30, &s);
+    cr_expect_eq(s.verdict, CELL_UNSUPPORTED);
+    cr_expect_str_eq(s.reason, sentence);
+    judge(m, device_find("cpu"), "apb", 2, 2048, (size_t)1 << 30, &s);
+    cr_expect_eq(s.verdict, CELL_RUNS, "%s", s.reason);
+    model_close(m);
+    for (int head_dim = 2; head_dim <= 256; head_dim += 2)
+        cr_expect_eq(device_check_head_dim(&dev, head_dim) == 0, head_dim == 64 || head_dim == 128);
+#ifdef WITH_CUDA
+    device *real = device_find("cuda");
+    cr_expect_eq(memcmp(real->head_dims, dev.head_dims, sizeof dev.head_dims), 0);
+#endif
 }

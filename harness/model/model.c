@@ -460,8 +460,13 @@ model *model_open(const char *name, device *dev, int layers, uint64_t seed,
     m->dev = dev;
     m->random = !directory;
     m->layers = layers ? layers : config.shape.layers;
-    if (m->layers < 1 || m->layers > config.shape.layers) {
-        fail("model %s: %d layers wanted, but it has %d", m->name, layers, config.shape.layers);
+    int status = 0;
+    if (m->layers < 1 || m->layers > config.shape.layers)
+        status = fail("model %s: %d layers wanted, but it has %d", m->name, layers,
+                      config.shape.layers);
+    else if (dev && device_check_head_dim(dev, config.shape.head_dim))
+        status = fail_within("model %s", m->name);
+    if (status) {
         m->layers = 0;
         model_close(m);
         return NULL;
@@ -469,7 +474,6 @@ model *model_open(const char *name, device *dev, int layers, uint64_t seed,
     m->layer = alloc_or_die((size_t)m->layers, sizeof *m->layer);
     safetensors *files = NULL, *heads = NULL;
     char *heads_path = retaining_path(m, retaining_heads);
-    int status = 0;
     if (directory && (open_tokenizer(m) || !(files = safetensors_open(directory))))
         status = -1;
     if (!status && heads_path && !(heads = safetensors_open(heads_path)))

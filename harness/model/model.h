@@ -72,7 +72,8 @@ int model_resolve(const char *name, model_config *, char **directory);
  * tokenizer and width of the retaining heads, but no weights. layers 0 = all. retaining_heads: a
  * safetensors file (or directory) in Locret's layout, or NULL for DIR/retaining_heads.safetensors
  * if it exists; random weights get random heads of width 1024. NULL with a sentence in fail_text()
- * on failure; it begins with "out of memory" when the device has not enough for the weights. */
+ * on failure; it begins with "out of memory" when the device has not enough for the weights. A
+ * device whose attention does not serve the model's head size is refused. */
 model *model_open(const char *name, device *, int layers, uint64_t seed,
                   const char *retaining_heads);
 void model_close(model *);

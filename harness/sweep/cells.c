@@ -27,7 +27,10 @@ void sweep_cell_judge(sweep_cell *s, const model *described, const device *dev, 
     size_t base = s->memory.weights + s->memory.shared;
     size_t real = base + s->memory.zone_largest, simulated = base + s->memory.zone_sum;
     s->verdict = CELL_RUNS;
-    if (real > room) {
+    if (device_check_head_dim(dev, c->shape.head_dim)) {
+        s->verdict = CELL_UNSUPPORTED;
+        snprintf(s->reason, sizeof s->reason, "%s", fail_text());
+    } else if (real > room) {
         s->verdict = CELL_OOM;
         snprintf(s->reason, sizeof s->reason, "a host needs %zu bytes, the device has %zu", real,
                  room);

@@ -12,7 +12,7 @@ extern const char *const cell_verdict_names[]; /* the CSV's status words; "ok" f
 typedef struct {
     int model;            /* index into models */
     const char *variant;  /* the method's options as given, "" when none */
-    cell cell;            /* resolved when the verdict is not CELL_UNSUPPORTED */
+    cell cell;            /* resolved, unless its method could not (CELL_UNSUPPORTED) */
     char options[256];    /* as the CSV has them */
     int64_t length;
     cell_verdict verdict;
@@ -22,8 +22,9 @@ typedef struct {
     double flops_largest; /* of the busiest host */
 } sweep_cell;
 
-/* Judges whether a resolved cell fits: sets verdict, reason, memory and FLOPs. room = bytes that the
- * device had free before anything was loaded; shared_device: one device simulates all hosts. */
+/* Judges whether the device serves a resolved cell, and has room for it: sets verdict, reason, memory
+ * and FLOPs. room = bytes that the device had free before anything was loaded; shared_device: one
+ * device simulates all hosts. */
 void sweep_cell_judge(sweep_cell *, const model *described, const device *, size_t room,
                       bool shared_device, int64_t new_tokens);
 

@@ -21,6 +21,9 @@ void cuda_launched(const char *kernel)
     cuda_must(cudaGetLastError(), kernel);
 }
 
+/* Before the device is open, and after. */
+static const char plain_title[] = "NVIDIA GPU, bfloat16 (cuBLASLt GEMM, own kernels)";
+
 static int read_properties(cuda_state *state)
 {
     struct cudaDeviceProp properties;
@@ -29,7 +32,6 @@ static int read_properties(cuda_state *state)
         return fail("device cuda: GPU %d: %s", state->ordinal, cudaGetErrorString(code));
     state->multiprocessors = properties.multiProcessorCount;
     state->capability = properties.major * 10 + properties.minor;
-    state->shared_bytes = properties.sharedMemPerBlockOptin;
     state->cache_bytes = (size_t)properties.l2CacheSize;
     if (state->capability < 80)
         return fail("device cuda: %s has compute capability %d.%d; 8.0 (A100) or later is needed",
@@ -60,6 +62,7 @@ static void close_cuda(device *d)
         cudaStreamDestroy(state->stream);
     free(state);
     d->state = NULL;
+    d->title = plain_title;
 }
 
 static int open_cuda(device *d, int threads)
@@ -181,9 +184,10 @@ static void forget_marks_cuda(device *d)
 
 device cuda_device = {
     .name = "cuda",
-    .title = "NVIDIA GPU, bfloat16 (cuBLASLt GEMM, own kernels)",
+    .title = plain_title,
     .act_bytes = 2,
     .chunk_rows = 16384,
+    .head_dims = {64, 128},
     .open = open_cuda,
     .close = close_cuda,
     .alloc = alloc_cuda,
