@@ -1,6 +1,6 @@
 /* What the files of the cuda device share: its state, error checks, workspace, and the functions
- * that fill the row of the device table. Host code (device.c, memory.c, gemm.c) is C; kernels are in
- * the .cu files, which use neither exceptions nor C++ objects, so that everything links as C.
+ * that fill the row of the device table. Host code is C; kernels are in the .cu files, which use
+ * neither exceptions nor C++ objects, so that everything links as C.
  *
  * All work goes to one stream; nothing here waits for the device but sync() and download(). The
  * activation type is bf16 with float32 accumulation everywhere. */
@@ -8,6 +8,10 @@
 #define KERNELS_CUDA_CUDA_H
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
+
+#if CUDART_VERSION < 12040
+#error "the cuda device needs the CUDA toolkit 12.4 or later (make CUDA_HOME= builds without it)"
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,9 +27,8 @@ typedef struct {
     int ordinal;           /* which GPU of the process's visible ones */
     int multiprocessors;
     int capability;        /* 80, 90, ... */
-    size_t shared_bytes;   /* dynamic shared memory that a block can ask for */
     size_t cache_bytes;    /* of the L2 cache */
-    char title[400];       /* "CUDA, bfloat16: NVIDIA H100 80GB HBM3, driver ..." */
+    char title[400];       /* "NVIDIA H100 80GB HBM3, bfloat16 (CUDA 13.0, driver for 13.0)" */
 
     cublasLtHandle_t lt;
     void *lt_workspace;    /* CUDA_LT_WORKSPACE bytes */

@@ -9,7 +9,6 @@
  * 16-byte aligned and strides multiples of 8 elements, as all callers have them. */
 #include "harness/error.h"
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/cuda.h"
 #include "tests/gpu/support/pair.h"
 
 #include <math.h>

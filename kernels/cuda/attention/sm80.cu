@@ -1,4 +1,4 @@
-/* The shapes of the sm_80 attention kernel that are compiled, and that attention.cu chooses from. */
+/* The shapes of the sm_80 attention kernel that are compiled, and that attention.c chooses from. */
 #include "kernels/cuda/attention/attend.cuh"
 #include "kernels/cuda/attention/sm80.h"
 

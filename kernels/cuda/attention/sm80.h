@@ -1,4 +1,4 @@
-/* The attention kernels for sm_80 and later, which attention.cu chooses from. */
+/* The attention kernels for sm_80 and later, which attention.c chooses from. */
 #ifndef KERNELS_CUDA_ATTENTION_SM80_H
 #define KERNELS_CUDA_ATTENTION_SM80_H
 #include "kernels/cuda/attention/arguments.h"

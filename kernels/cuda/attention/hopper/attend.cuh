@@ -435,7 +435,7 @@ template <class T>
 __global__ void __launch_bounds__(T::Threads, 1)
     attend_hopper(const __grid_constant__ hopper_arguments a)
 {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL /* for other architectures it is empty, and never launched */
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
     extern __shared__ unsigned char unaligned[];
     uint32_t base = (shared_address(unaligned) + 1023) & ~1023u;
     barriers<T> barrier = {base + T::BarriersAt};
@@ -461,6 +461,8 @@ __global__ void __launch_bounds__(T::Threads, 1)
         registers_up<T::ConsumerRegisters>();
         consume<T>(a, base, barrier, work_slot);
     }
+#else
+    __trap(); /* launched on Hopper alone: then the build has no sm_90a (GPU_CODE in the Makefile) */
 #endif
 }
 #endif

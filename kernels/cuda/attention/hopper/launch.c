@@ -20,9 +20,14 @@ static encode_function find_encode(void)
     if (!found) {
         void *entry = NULL;
         enum cudaDriverEntryPointQueryResult result;
-        cuda_must(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
-                                                   cudaEnableDefault, &result),
-                  "looking up cuTensorMapEncodeTiled");
+#if CUDART_VERSION >= 12050
+        cudaError_t code = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
+                                                            cudaEnableDefault, &result);
+#else
+        cudaError_t code =
+            cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &result);
+#endif
+        cuda_must(code, "looking up cuTensorMapEncodeTiled");
         if (result != cudaDriverEntryPointSuccess) {
             fprintf(stderr, "apbench: device cuda: the driver has no cuTensorMapEncodeTiled\n");
             exit(1);
