@@ -9,11 +9,19 @@ Q := $(if $(V),,@)
 MPI_CFLAGS := $(shell pkg-config --cflags ompi-c 2>/dev/null)
 MPI_LIBS := $(shell pkg-config --libs ompi-c 2>/dev/null)
 
-# The CUDA toolkit: CUDA_HOME, else where nvcc is. Without it the build has the cpu device alone.
+# The CUDA toolkit: CUDA_HOME, else where nvcc is. Without it the build has the cpu device alone, and
+# says so; `make CUDA_HOME=` asks for that.
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard $(shell command -v nvcc 2>/dev/null) /usr/local/cuda/bin/nvcc)))
-CUDA := $(if $(SANITIZE),,$(CUDA_HOME))
+CUDA := $(if $(SANITIZE),,$(if $(wildcard $(CUDA_HOME)/bin/nvcc),$(CUDA_HOME)))
 CUDA_CFLAGS := $(if $(CUDA),-DWITH_CUDA -isystem $(CUDA)/include)
 CUDA_LIBS := $(if $(CUDA),-L$(CUDA)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA)/lib64 -lcublasLt -lnccl -lcudart_static -ldl -lrt)
+ifneq ($(CUDA),)
+ifeq ($(shell printf '\043include <nccl.h>\n' | $(CC) $(CUDA_CFLAGS) -E - >/dev/null 2>&1 && echo found),)
+ifneq ($(MAKECMDGOALS),clean)
+$(error nvcc is in $(CUDA)/bin, but nccl.h is not found: install NCCL (libnccl-dev), or build the cpu device alone with `make CUDA_HOME=`)
+endif
+endif
+endif
 # NVTX is a header alone, and names ranges for a profiler on any device; without it there are none.
 NVTX := $(firstword $(patsubst %/nvtx3/nvToolsExt.h,%,$(wildcard $(CUDA_HOME)/include/nvtx3/nvToolsExt.h /usr/include/nvtx3/nvToolsExt.h)))
 # The paper's A800s (sm_80, PTX for what comes between and after) and Hopper's own instructions.
@@ -32,6 +40,7 @@ NEED_CUDA := kernels/cuda/% harness/comm/nccl/%
 SOURCES := $(wildcard harness/*.c harness/*/*.c harness/*/*/*.c methods/*.c kernels/*.c kernels/*/*.c kernels/*/*/*.c kernels/*/*/*/*.c datasets/*.c datasets/*/*.c)
 SOURCES := $(if $(MPI_LIBS),$(SOURCES),$(filter-out harness/comm/mpi/%,$(SOURCES)))
 SOURCES := $(if $(CUDA),$(SOURCES) $(wildcard kernels/cuda/*.cu kernels/cuda/*/*.cu kernels/cuda/*/*/*.cu),$(filter-out $(NEED_CUDA),$(SOURCES)))
+DEVICES := cpu$(if $(CUDA), and cuda ($(CUDA)),$(if $(SANITIZE),, alone (nvcc was not found)))
 OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(SOURCES)))
 LIBRARY := $(filter-out $(BUILD)/harness/main.o,$(OBJECTS))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -50,6 +59,7 @@ all: $(BUILD)/apbench
 $(BUILD)/apbench: $(OBJECTS)
 	@echo "  LINK $@"
 	$(Q)$(CC) -o $@ $^ $(LDLIBS)
+	@echo "  $@ has the devices: $(DEVICES)"
 
 $(BUILD)/tests/mpi_%: $(BUILD)/tests/mpi_%.o $(BUILD)/tests/comm_cases.o $(LIBRARY)
 	@echo "  LINK $@"
@@ -80,12 +90,18 @@ $(BUILD)/tests/nvtx_recorder.so: tests/nvtx/recorder.c
 	@echo "  LINK $@"
 	$(Q)$(CC) -isystem $(NVTX) -std=gnu11 -O2 -Wall -Wextra $(if $(WERROR),-Werror) -fPIC -shared -o $@ $<
 
-$(BUILD)/%.o: %.c
+# Objects made with and without CUDA, MPI or NVTX do not fit together: another choice makes all anew.
+$(BUILD)/configuration: force
+	@mkdir -p $(@D)
+	@echo '$(if $(CUDA),cuda $(CUDA)) $(if $(MPI_LIBS),mpi) $(if $(NVTX),nvtx)' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(BUILD)/%.o: %.c $(BUILD)/configuration
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(basename $(notdir $<))) -c -o $@ $<
 
-$(BUILD)/%.o: %.cu
+$(BUILD)/%.o: %.cu $(BUILD)/configuration
 	@mkdir -p $(@D)
 	@echo "  NVCC $<"
 	$(Q)$(CUDA)/bin/nvcc -I. $(NVCCFLAGS) $(NVCCFLAGS_$(basename $(notdir $<))) -MMD -MP -c -o $@ $<
