@@ -43,6 +43,11 @@ struct comm_driver {
     void (*abort)(const comm_driver *);
     /* Copies `bytes` of host memory from the leading process to every process of the launch. */
     int (*share)(const comm_driver *, void *data, size_t bytes);
+    /* Every process says how a step went that it took by itself, outside run() (0, or -1 with
+     * fail_text()): opening the device, a model, a file. Returns the same to all, when all have come:
+     * 0, or -1 with "host R: " and the sentence of the first that failed. In a launch of one process
+     * the status and its sentence as they are. */
+    int (*agree)(const comm_driver *, int status);
     /* What rows should say of this launch ("shared GPU": its times mean nothing), or NULL. The
      * function may be NULL too: nothing. */
     const char *(*remark)(const comm_driver *);
@@ -78,6 +83,10 @@ struct comm_driver {
      * the others, charging each clock with the time it took; elsewhere it is a plain call. */
     int (*replicated)(comm *, int (*work)(void *argument), void *argument, void *out, size_t bytes);
 };
+
+/* The sentence behind the "host R: " that all processes have agreed on with it; NULL when it is no
+ * such sentence. */
+const char *comm_agreed(const char *sentence);
 
 /* The table: sim first. Fails with the names that exist. */
 const comm_driver *comm_find(const char *name);

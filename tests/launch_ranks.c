@@ -130,8 +130,18 @@ static int all_are_slow(void)
     return 0;
 }
 
+/* Outside a run the others come, however late; the launch goes on. */
+static int others_come_late(void)
+{
+    if (here.rank == 2)
+        return expect_agreement(fail("no such file"), "host 2: no such file");
+    usleep((useconds_t)((GRACE_SECONDS_OF_CONTROL + 1.5) * 1e6));
+    return expect_agreement(0, "host 2: no such file");
+}
+
 static int others_wait_for_ever(void)
 {
+    control_run(here.size, monotonic_seconds(), 0);
     if (here.rank != 2)
         pause();
     return control_agree(fail("the moon is full"));
@@ -197,6 +207,7 @@ static int try_word(const char *word)
            : !strcmp(word, "stuck") ? one_is_stuck(0)
            : !strcmp(word, "stopped") ? one_is_stuck(SIGSTOP)
            : !strcmp(word, "slow") ? all_are_slow()
+           : !strcmp(word, "late") ? others_come_late()
            : !strcmp(word, "alone") ? others_wait_for_ever()
            : !strcmp(word, "tell") ? one_gives_up()
            : !strcmp(word, "all-tell") ? all_give_up()

@@ -3,6 +3,7 @@
 #include "harness/comm.h"
 #include "harness/error.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,4 +37,14 @@ const comm_driver *comm_find(const char *name)
     }
     fail("--comm %s: there is no such comm; this build has %s", name, names);
     return NULL;
+}
+
+const char *comm_agreed(const char *sentence)
+{
+    if (strncmp(sentence, "host ", 5))
+        return NULL;
+    const char *at = sentence + 5;
+    while (isdigit((unsigned char)*at))
+        at++;
+    return at > sentence + 5 && !strncmp(at, ": ", 2) ? at + 2 : NULL;
 }

@@ -6,6 +6,7 @@
 #include "harness/error.h"
 #include "harness/run/prompt.h"
 #include "harness/run/run.h"
+#include "harness/run/together.h"
 #include "harness/sweep/compare.h"
 
 static const char usage[] =
@@ -143,8 +144,8 @@ int command_check(int argc, char **argv)
     int opened = machine_open(&flags, &m);
     if (opened)
         return opened;
-    model *model = model_open(name, m.dev, (int)flags.layers, (uint64_t)flags.seed,
-                              flags.retaining_heads);
+    model *model = model_open_together(m.driver, name, m.dev, (int)flags.layers,
+                                       (uint64_t)flags.seed, flags.retaining_heads);
     k.machine = &m;
     k.model = model;
     k.method_text = words.items[0];
@@ -158,9 +159,7 @@ int command_check(int argc, char **argv)
             else if (m.leader)
                 printf("%8lld tokens, %3lld hosts: left out, the launch has %d\n",
                        (long long)lengths.items[l], (long long)hosts.items[h], m.most_hosts);
-    int exit_status = status ? command_failed() : k.failed > 0;
-    if (status && m.most_hosts != 1)
-        m.driver->abort(m.driver);
+    int exit_status = status ? machine_failed(&m) : k.failed > 0;
     model_close(model);
     machine_close(&m);
     return exit_status;

@@ -27,6 +27,7 @@ enum { MOST_THREADS = 4096, MOST_LAYERS = 100000, MOST_HOSTS_OF_A_CELL = 65536 }
 /* A whole file, or standard input for "-", with a 0 behind it; NULL with a sentence. To be freed. */
 char *read_prompt_file(const char *path, size_t *bytes);
 
+/* Both print the sentence; of the processes of a launch one does. */
 int command_failed(void);
 int command_misused(void);
 
@@ -58,4 +59,8 @@ typedef struct {
  * it ends the program with the ranks' exit status. */
 int machine_open(const machine_flags *, machine *);
 void machine_close(machine *);
+
+/* A command that runs on this machine cannot go on: command_failed(), and unless all processes have
+ * agreed on that, the others are ended. */
+int machine_failed(const machine *);
 #endif

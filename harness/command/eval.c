@@ -91,11 +91,10 @@ int command_eval(int argc, char **argv)
         s.records = records_open(out, RECORD_ACCURACY, BUILD_COMMIT);
         status = s.records ? 0 : -1;
     }
+    status = m.driver->agree(m.driver, status);
     if (!status)
         status = accuracy_run(&s);
-    int exit_status = status ? command_failed() : s.failed > 0;
-    if (status && m.most_hosts != 1)
-        m.driver->abort(m.driver);
+    int exit_status = status ? machine_failed(&m) : s.failed > 0;
     if (s.records)
         records_close(s.records);
     machine_close(&m);

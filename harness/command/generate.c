@@ -8,6 +8,7 @@
 #include "harness/error.h"
 #include "harness/run/prompt.h"
 #include "harness/run/run.h"
+#include "harness/run/together.h"
 #include "harness/sweep/compare.h"
 
 typedef struct {
@@ -144,11 +145,10 @@ static int generate(const machine *m, const model *model, const machine_flags *f
 /* The prompt is read by the leader (standard input reaches no other process) and given to all. */
 static int share_prompt(const machine *m, char **content, size_t *bytes)
 {
-    int64_t count = *content ? (int64_t)*bytes : -1;
-    if (m->driver->share(m->driver, &count, sizeof count))
+    int64_t count = (int64_t)*bytes;
+    if (m->driver->agree(m->driver, m->leader && !*content ? -1 : 0) ||
+        m->driver->share(m->driver, &count, sizeof count))
         return -1;
-    if (count < 0)
-        return m->leader ? -1 : fail("the leading process could not read the prompt");
     if (!m->leader) {
         free(*content);
         *content = alloc_or_die((size_t)count + 1, 1);
@@ -207,14 +207,14 @@ int command_generate(int argc, char **argv)
     int status = share_prompt(&m, &content, &bytes);
     prompt p = {0};
     a.model = status ? NULL
-                     : model_open(name, m.dev, (int)flags.layers, (uint64_t)flags.seed,
-                                  flags.retaining_heads);
-    if (!a.model || prompt_from_text(a.model, content, bytes, chat, query_tokens, &p) ||
+                     : model_open_together(m.driver, name, m.dev, (int)flags.layers,
+                                           (uint64_t)flags.seed, flags.retaining_heads);
+    if (!a.model ||
+        m.driver->agree(m.driver,
+                        prompt_from_text(a.model, content, bytes, chat, query_tokens, &p)) ||
         generate(&m, a.model, &flags, &c, &p, new_tokens, &a))
         status = -1;
-    int exit_status = status ? command_failed() : 0;
-    if (status && m.most_hosts != 1)
-        m.driver->abort(m.driver);
+    int exit_status = status ? machine_failed(&m) : 0;
     prompt_free(&p);
     free(content);
     token_list_free(&a.ids);

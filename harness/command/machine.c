@@ -2,23 +2,51 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "harness/command/command.h"
 #include "harness/error.h"
 #include "harness/launch/control.h"
 
+/* What a launcher's processes have found by themselves before they joined, like a bad flag, all of
+ * them have as a rule: the first says so, and when it ends the launcher ends the others. Those who
+ * live on past this have found it alone. */
+#define ALONE_SECONDS 1
+
+static bool joined, leads; /* a launch, while it is open */
+
+static void say(void)
+{
+    if (control_tell(fail_text()) || (joined && !leads && comm_agreed(fail_text())))
+        return;
+    int rank = joined ? 0 : launch_rank();
+    if (rank == 0) {
+        fprintf(stderr, "apbench: %s\n", fail_text());
+        return;
+    }
+    sleep(ALONE_SECONDS);
+    fprintf(stderr, "apbench: host %d: %s\n", rank, fail_text());
+}
+
 int command_failed(void)
 {
-    if (!control_tell(fail_text())) /* of the processes of a launch one speaks */
-        fprintf(stderr, "apbench: %s\n", fail_text());
+    say();
     return 1;
 }
 
 int command_misused(void)
 {
-    if (!control_tell(fail_text()))
-        fprintf(stderr, "apbench: %s\n", fail_text());
+    say();
     return 2;
+}
+
+int machine_failed(const machine *m)
+{
+    bool agreed = comm_agreed(fail_text()) != NULL;
+    int status = command_failed();
+    if (m->most_hosts != 1 && !agreed)
+        m->driver->abort(m->driver);
+    return status;
 }
 
 int check_range(const char *flag, int64_t value, int64_t least, int64_t most)
@@ -48,6 +76,12 @@ static int check_links(const machine_flags *flags, const machine *m)
     return 0;
 }
 
+static void close_links(machine *m)
+{
+    m->driver->close(m->driver);
+    joined = false;
+}
+
 int machine_open(const machine_flags *flags, machine *m)
 {
     if (check_range("threads", flags->threads, 0, MOST_THREADS) ||
@@ -60,11 +94,14 @@ int machine_open(const machine_flags *flags, machine *m)
         exit(launch_spawn((int)flags->spawn)); /* nothing is open yet: this process supervises */
     if (m->driver->open(m->driver, m->dev, &m->most_hosts, &m->leader))
         return command_failed();
-    if (m->dev->open(m->dev, (int)flags->threads)) {
+    joined = true;
+    leads = m->leader;
+    int opened = m->dev->open(m->dev, (int)flags->threads);
+    if (m->driver->agree(m->driver, opened)) {
         int status = command_failed();
-        if (m->most_hosts != 1)
-            m->driver->abort(m->driver); /* the others may be able to open theirs, and would wait */
-        m->driver->close(m->driver);
+        if (!opened)
+            m->dev->close(m->dev);
+        close_links(m);
         return status;
     }
     return 0;
@@ -73,5 +110,5 @@ int machine_open(const machine_flags *flags, machine *m)
 void machine_close(machine *m)
 {
     m->dev->close(m->dev);
-    m->driver->close(m->driver);
+    close_links(m);
 }

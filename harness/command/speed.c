@@ -87,7 +87,8 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
     s.gemm_peak = shared[1];
     bool made = !status, misused = false;
     if (made)
-        status = sweep_make(&f->axes, m->dev, room, m->driver->projected, m->most_hosts, &sweep);
+        status = m->driver->agree(m->driver, sweep_make(&f->axes, m->dev, room, m->driver->projected,
+                                                        m->most_hosts, &sweep));
     const sweep_cell *profiled = NULL;
     if (!status && f->profile) {
         profiled = profile_find(&sweep, f->profile);
@@ -109,14 +110,13 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
             s.records = records_open(f->out, RECORD_SPEED, BUILD_COMMIT);
             status = s.records ? 0 : -1;
         }
+        status = m->driver->agree(m->driver, status);
         if (!status)
             status = speed_run(&s);
         if (s.records)
             records_close(s.records);
     }
-    int exit_status = misused ? command_misused() : status ? command_failed() : s.failed > 0;
-    if (status && !misused && m->most_hosts != 1) /* bad usage all processes find alike */
-        m->driver->abort(m->driver);
+    int exit_status = misused ? command_misused() : status ? machine_failed(m) : s.failed > 0;
     if (made)
         sweep_free(&sweep);
     return exit_status;

@@ -7,7 +7,8 @@
  * - a process is silent (stopped, or its machine is gone): after SILENCE_SECONDS, or at the deadline.
  * - the deadline of a run passes: the host that is behind is named.
  * - a host's run failed and the others do not come to the agreement within GRACE_SECONDS: they are
- *   in a transfer that will never end.
+ *   in a transfer that will never end. (Outside a run they do come, be it minutes later: they may be
+ *   reading a model.)
  * - a process asks for it with control_end().
  *
  * Then the leader prints one sentence (rank 1, when it is the leader that died), all processes let
@@ -48,8 +49,9 @@ int control_gather(const void *own, void *all, size_t bytes);
 /* Largest over ranks 0..group-1 of each of values[count]. Fails when one of them has failed or has
  * left the run. */
 int control_reduce_max(int group, double *values, int count);
-/* Every process says whether its part of a run went well (0) or failed (-1, with fail_text()). Returns
- * the same to all: 0, or -1 with "host R: ..." of the first that failed by itself. */
+/* Every process says whether its part of a run, or of what all do outside runs, went well (0) or
+ * failed (-1, with fail_text()). Returns the same to all: 0, or -1 with "host R: ..." of the first
+ * that failed by itself. */
 int control_agree(int status);
 
 /* A run over ranks 0..group-1 began at `since` and may take until `deadline` (monotonic seconds; 0:

@@ -45,6 +45,13 @@ const char *launch_started_by(void)
     return d ? d->launcher : NULL;
 }
 
+int launch_rank(void)
+{
+    const dialect *d = spoken();
+    int rank = d ? atoi(getenv(d->rank)) : 0;
+    return rank > 0 ? rank : 0;
+}
+
 static int read_number(const char *name, int least, int most, int *value)
 {
     const char *text = getenv(name);

@@ -31,6 +31,9 @@ int launch_read(launch *);
 /* "mpirun", ... when a launcher has started this process; else NULL. */
 const char *launch_started_by(void);
 
+/* This process's rank as its launcher tells it; 0 when it is alone or the launcher talks nonsense. */
+int launch_rank(void);
+
 /* Starts `ranks` copies of this program, with the same arguments, as ranks of one launch, and waits
  * for them: the exit status to end with. They die with this process, and what they are told is in
  * their environment. Only rank 0 has standard input. Must be called before any thread or CUDA

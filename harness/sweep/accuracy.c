@@ -10,6 +10,7 @@
 #include "harness/error.h"
 #include "harness/run/prompt.h"
 #include "harness/run/run.h"
+#include "harness/run/together.h"
 #include "harness/sweep/cells.h"
 #include "harness/sweep/compare.h"
 #include "harness/sweep/progress.h"
@@ -28,6 +29,7 @@ typedef struct {
     group_sample *samples;
     int64_t count;
     double deadline; /* of the row in hand; 0 = none */
+    const char *lacking; /* why the model has no weights, NULL when it has: all rows are `oom` */
 } group;
 
 static int64_t samples_wanted(const accuracy_sweep *s)
@@ -330,6 +332,11 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     } else {
         status = judge(g, method_text, hosts, &resolved, status_word, sizeof status_word, reason,
                        sizeof reason);
+        if (!status && g->lacking) {
+            snprintf(status_word, sizeof status_word, "%s", cell_verdict_names[CELL_OOM]);
+            snprintf(reason, sizeof reason, "%s", g->lacking);
+            status = -1;
+        }
     }
     fill_row(g, &resolved, method_text, &row);
     bool wanted = !s->records || !records_done(s->records, &row);
@@ -424,7 +431,7 @@ static int refuse_group(group *g, progress *progress)
 static int run_group(group *g, progress *progress)
 {
     const accuracy_sweep *s = g->sweep;
-    int status = group_open(g);
+    int status = s->driver->agree(s->driver, group_open(g)); /* files may be missing on one machine */
     if (status && !s->file) {
         group_close(g);
         return refuse_group(g, progress);
@@ -450,6 +457,21 @@ static int run_group(group *g, progress *progress)
     return status;
 }
 
+/* The model, or where its weights do not fit after all its description alone, and why in *lacking. */
+static model *open_model(const accuracy_sweep *s, const char *name, char **lacking)
+{
+    model *m = model_open_together(s->driver, name, s->dev, (int)s->layers, (uint64_t)s->seed,
+                                   s->retaining_heads);
+    if (m || !model_lacked_memory())
+        return m;
+    *lacking = copy_text(fail_text());
+    m = model_open_together(s->driver, name, NULL, (int)s->layers, (uint64_t)s->seed,
+                            s->retaining_heads);
+    if (!m)
+        free(*lacking);
+    return m;
+}
+
 int accuracy_run(accuracy_sweep *s)
 {
     int rows = rows_of_a_group(s);
@@ -460,8 +482,8 @@ int accuracy_run(accuracy_sweep *s)
     progress.expected_left = progress.total;
     int status = 0;
     for (int m = 0; m < s->models.count && !status; m++) {
-        model *loaded = model_open(s->models.items[m], s->dev, (int)s->layers, (uint64_t)s->seed,
-                                   s->retaining_heads);
+        char *lacking = NULL;
+        model *loaded = open_model(s, s->models.items[m], &lacking);
         if (!loaded)
             return -1;
         if (!loaded->tokens)
@@ -471,10 +493,13 @@ int accuracy_run(accuracy_sweep *s)
                 group g = {.sweep = s,
                            .model = loaded,
                            .task = s->tasks[t],
-                           .length = s->lengths.items[l]};
+                           .length = s->lengths.items[l],
+                           .lacking = lacking};
                 status = run_group(&g, &progress);
             }
         model_close(loaded);
+        free(lacking);
     }
-    return status;
+    /* The exit status is the same everywhere: see speed_run(). */
+    return status ? status : s->driver->share(s->driver, &s->failed, sizeof s->failed);
 }

@@ -7,6 +7,7 @@
 
 #include "harness/error.h"
 #include "harness/ranges.h"
+#include "harness/run/together.h"
 #include "harness/sweep/repetition.h"
 
 enum { WARMUP, UNTOUCHED, PROFILED, REPETITIONS };
@@ -101,8 +102,9 @@ static int run(const speed_sweep *s, const model *m, const sweep_cell *cell, cel
 
 int profile_run(const speed_sweep *s, const sweep_cell *cell)
 {
-    model *m = model_open(s->axes->models.items[cell->model], s->dev, (int)s->axes->layers,
-                          (uint64_t)s->axes->seed, s->axes->retaining_heads);
+    model *m = model_open_together(s->driver, s->axes->models.items[cell->model], s->dev,
+                                   (int)s->axes->layers, (uint64_t)s->axes->seed,
+                                   s->axes->retaining_heads);
     if (!m)
         return -1;
     cell_times t = {.links = 1, .hosts = cell->cell.hosts, .repetitions = REPETITIONS};

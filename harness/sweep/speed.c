@@ -9,6 +9,7 @@
 
 #include "harness/error.h"
 #include "harness/ranges.h"
+#include "harness/run/together.h"
 #include "harness/sweep/progress.h"
 #include "harness/sweep/repetition.h"
 
@@ -353,11 +354,11 @@ int speed_run(speed_sweep *s)
             continue;
         if (cell->verdict == CELL_RUNS && loaded != cell->model) {
             model_close(m);
-            m = model_open(s->axes->models.items[cell->model], s->dev, (int)s->axes->layers,
-                           (uint64_t)s->axes->seed, s->axes->retaining_heads);
+            m = model_open_together(s->driver, s->axes->models.items[cell->model], s->dev,
+                                    (int)s->axes->layers, (uint64_t)s->axes->seed,
+                                    s->axes->retaining_heads);
             loaded = m ? cell->model : -1;
-            /* Weights that do not fit after all make a row; a launch cannot go on in parts. */
-            if (!m && (!s->driver->projected || strncmp(fail_text(), "out of memory", 13))) {
+            if (!m && !model_lacked_memory()) { /* weights that do not fit after all make a row */
                 status = -1;
                 break;
             }
@@ -369,5 +370,7 @@ int speed_run(speed_sweep *s)
     }
     model_close(m);
     free(wanted);
-    return status;
+    /* The exit status is the same everywhere: a process outside a cell's hosts does not know whether
+     * it failed or wanted memory. */
+    return status ? status : s->driver->share(s->driver, &s->failed, sizeof s->failed);
 }

@@ -165,8 +165,8 @@ static void announce_failure(int hosts)
     }
 }
 
-/* All processes learn whether the run went well; -1 with the first failed host's sentence if
- * not. */
+/* All processes learn whether what they did went well; -1 with the first failed host's sentence if
+ * not. hosts: of the run that is over, whose failures have been told; 0: of none. */
 static int agree(int hosts)
 {
     int own[2] = {mpi_here.sentence != NULL, mpi_here.stuck_at};
@@ -175,7 +175,7 @@ static int agree(int hosts)
     int code = MPI_Iallgather(own, 2, MPI_INT, all, 2, MPI_INT, mpi_here.control, &request);
     int result = code == MPI_SUCCESS ? await_control(&request) : mpi_fail("agreement", code);
     int first = -1;
-    for (int rank = hosts - 1; rank >= 0 && result == 0; rank--) {
+    for (int rank = mpi_here.ranks - 1; rank >= 0 && result == 0; rank--) {
         if (all[2 * rank])
             first = rank;
         /* Notices that are still on their way must not be taken for those of a later run. */
@@ -221,6 +221,20 @@ static int mpi_run(const comm_driver *driver, int hosts, device *dev, timeline *
             announce_failure(hosts);
     }
     int result = agree(hosts);
+    free(mpi_here.sentence);
+    mpi_here.sentence = NULL;
+    return result;
+}
+
+static int mpi_agree(const comm_driver *driver, int status)
+{
+    (void)driver;
+    if (mpi_here.ranks == 1)
+        return status;
+    mpi_here.failed_host = mpi_here.stuck_at = -1;
+    if (status < 0)
+        mpi_here.sentence = format_text("host %d: %s", mpi_here.rank, fail_text());
+    int result = agree(0);
     free(mpi_here.sentence);
     mpi_here.sentence = NULL;
     return result;
@@ -305,6 +319,7 @@ const comm_driver mpi_driver = {
     .close = mpi_close,
     .abort = mpi_abort,
     .share = mpi_share,
+    .agree = mpi_agree,
     .run = mpi_run,
     .all_gather = mpi_all_gather,
     .all_to_all = mpi_all_to_all,

@@ -340,6 +340,12 @@ static int nccl_share(const comm_driver *driver, void *data, size_t bytes)
     return control_share(data, bytes);
 }
 
+static int nccl_agree(const comm_driver *driver, int status)
+{
+    (void)driver;
+    return nccl_here.launch.size == 1 ? status : control_agree(status);
+}
+
 static const char *nccl_remark(const comm_driver *driver)
 {
     (void)driver;
@@ -356,6 +362,7 @@ const comm_driver nccl_driver = {
     .close = nccl_close,
     .abort = nccl_abort,
     .share = nccl_share,
+    .agree = nccl_agree,
     .remark = nccl_remark,
     .run = nccl_run,
     .all_gather = nccl_all_gather,

@@ -269,6 +269,12 @@ static int sim_share(const comm_driver *driver, void *data, size_t bytes)
     return 0;
 }
 
+static int sim_agree(const comm_driver *driver, int status)
+{
+    (void)driver;
+    return status;
+}
+
 const comm_driver sim_driver = {
     .name = "sim",
     .title = "virtual hosts in one process, with a virtual clock over a link model",
@@ -277,6 +283,7 @@ const comm_driver sim_driver = {
     .close = sim_close,
     .abort = sim_abort,
     .share = sim_share,
+    .agree = sim_agree,
     .run = sim_run_hosts,
     .all_gather = sim_all_gather,
     .all_to_all = sim_all_to_all,

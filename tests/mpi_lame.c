@@ -1,0 +1,47 @@
+/* The program itself, but for one rank of mpirun whose cpu device is lame: tests/check_mpi_alone.sh
+ * starts it to see what a launch does when one of its processes fails by itself.
+ *
+ *     mpi_lame RANK closed COMMAND...   that rank's device does not open
+ *     mpi_lame RANK BYTES COMMAND...    it has no memory for an allocation of more bytes than that */
+#include "harness/command/command.h"
+#include "harness/error.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *(*whole_alloc)(device *, size_t);
+static size_t most_bytes;
+
+static void *lame_alloc(device *dev, size_t bytes)
+{
+    return bytes > most_bytes ? NULL : whole_alloc(dev, bytes);
+}
+
+static int lame_open(device *dev, int threads)
+{
+    (void)dev, (void)threads;
+    return fail("device cpu: the moon is full");
+}
+
+int main(int count, char **words)
+{
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    device *cpu = device_find("cpu");
+    if (count < 4 || !rank || !cpu)
+        return 3;
+    if (!strcmp(words[1], rank)) {
+        whole_alloc = cpu->alloc;
+        most_bytes = (size_t)strtoull(words[2], NULL, 10);
+        if (!strcmp(words[2], "closed"))
+            cpu->open = lame_open;
+        else
+            cpu->alloc = lame_alloc;
+    }
+    device_prepare(words);
+    if (!strcmp(words[3], "speed"))
+        return command_speed(count - 3, words + 3);
+    if (!strcmp(words[3], "eval"))
+        return command_eval(count - 3, words + 3);
+    return !strcmp(words[3], "generate") ? command_generate(count - 3, words + 3) : 3;
+}
