@@ -59,7 +59,7 @@ says "a results file that cannot be written" "apbench: host 0: */proc/none*" \
     $launch "$APBENCH" speed $threads --models tiny --lengths 300 --out /proc/none/speed.csv
 says "a prompt that cannot be read" "apbench: host 0: /nowhere*" \
     $launch "$APBENCH" generate $threads --model $random --file /nowhere
-"$APBENCH" data --tasks niah_single_1 --lengths 512 --samples 1 --out "$SCRATCH/data" &>"$SCRATCH/out"
+"$APBENCH" data --tasks niah_single_1 --lengths 512 --samples 1 --out "$SCRATCH/data" >"$SCRATCH/out" 2>&1
 file=$SCRATCH/data/512/niah_single_1/validation.jsonl
 says "samples missing on one machine" "apbench: host 1: */nowhere*" \
     timeout -k 5 60 mpirun -n 1 "$APBENCH" eval $threads --layers 1 --tasks niah_single_1 \
@@ -75,6 +75,12 @@ csv=$SCRATCH/eval.csv
 rows "and of an eval" 0 "$csv" ',oom,"?host 1: out of memory: the weights' 2 \
     $launch "$program" 1 1000 eval $threads --layers 1 --tasks niah_single_1 --methods flash,star \
     --hosts 2 --lengths 512 --samples 1 --out "$csv"
+# With one layer, the weights are two allocations; flash runs on host 0 alone.
+csv=$SCRATCH/eval-arena.csv
+rows "an arena that does not fit, in an eval" 0 "$csv" ',oom,"?host [01]: out of memory: [0-9]{6,} bytes' 1 \
+    $launch "$program" 1 after:2 eval $threads --layers 1 --tasks niah_single_1 --methods flash,star \
+    --hosts 2 --lengths 512 --samples 1 --out "$csv"
+rows "where the others have their rows" 0 "$csv" ',ok,' 1 true
 csv=$SCRATCH/arena.csv
 rows "an arena that does not fit one host" 0 "$csv" ',oom,"?host [01]: out of memory: [0-9]+ bytes' 2 \
     $launch "$program" 1 8000000 speed $threads --models tiny --methods ring,star --hosts 2 \

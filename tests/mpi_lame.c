@@ -2,7 +2,8 @@
  * starts it to see what a launch does when one of its processes fails by itself.
  *
  *     mpi_lame RANK closed COMMAND...   that rank's device does not open
- *     mpi_lame RANK BYTES COMMAND...    it has no memory for an allocation of more bytes than that */
+ *     mpi_lame RANK BYTES COMMAND...    it has no memory for an allocation of more bytes than that
+ *     mpi_lame RANK after:N COMMAND...  it has none after its first N allocations */
 #include "harness/command/command.h"
 #include "harness/error.h"
 
@@ -11,11 +12,11 @@
 #include <string.h>
 
 static void *(*whole_alloc)(device *, size_t);
-static size_t most_bytes;
+static size_t most_bytes = SIZE_MAX, most_calls = SIZE_MAX, calls;
 
 static void *lame_alloc(device *dev, size_t bytes)
 {
-    return bytes > most_bytes ? NULL : whole_alloc(dev, bytes);
+    return bytes > most_bytes || calls++ >= most_calls ? NULL : whole_alloc(dev, bytes);
 }
 
 static int lame_open(device *dev, int threads)
@@ -32,7 +33,10 @@ int main(int count, char **words)
         return 3;
     if (!strcmp(words[1], rank)) {
         whole_alloc = cpu->alloc;
-        most_bytes = (size_t)strtoull(words[2], NULL, 10);
+        if (!strncmp(words[2], "after:", 6))
+            most_calls = (size_t)strtoull(words[2] + 6, NULL, 10);
+        else
+            most_bytes = (size_t)strtoull(words[2], NULL, 10);
         if (!strcmp(words[2], "closed"))
             cpu->open = lame_open;
         else

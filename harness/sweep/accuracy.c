@@ -138,8 +138,15 @@ static void mark_exact(group_sample *one)
         one->exact.steps = -1;
 }
 
+/* What the samples of a row add up to. */
+typedef struct {
+    double score, kl, seconds;
+    int64_t done, nulls, compared, same_first;
+    size_t wanted_bytes; /* a sample failed for want of device memory: how much; else 0 */
+} totals;
+
 /* The exact distribution of a sample's first token, computed when it is first asked for. */
-static int need_exact(const group *g, group_sample *one)
+static int need_exact(const group *g, group_sample *one, totals *sum)
 {
     if (one->exact.steps || !g->sweep->fidelity)
         return 0;
@@ -152,6 +159,7 @@ static int need_exact(const group *g, group_sample *one)
     one->exact = trace;
     if (!status)
         mark_exact(one);
+    sum->wanted_bytes = result.wanted_bytes;
     run_result_free(&result);
     return status;
 }
@@ -198,12 +206,6 @@ static json_t *json_text(const char *bytes, size_t count)
     json_t *value = json_stringn(bytes, count);
     return value ? value : json_string("");
 }
-
-/* What the samples of a row add up to. */
-typedef struct {
-    double score, kl, seconds;
-    int64_t done, nulls, compared, same_first;
-} totals;
 
 static int score_sample(group *g, const cell *c, int64_t index, const logits_trace *trace,
                         const run_result *result, totals *sum)
@@ -260,11 +262,12 @@ static int run_samples(group *g, const char *method_text, int hosts, const cell 
         cell c;
         if (sample_cell(g, method_text, hosts, one, resolved, &c))
             return fail_within("sample %lld", (long long)i);
-        if (!c.method->single_host && need_exact(g, one))
+        if (!c.method->single_host && need_exact(g, one, sum))
             return -1;
         logits_trace trace;
         run_result result;
         int status = run_sample(g, &c, one, g->task->tokens_to_generate, &trace, &result);
+        sum->wanted_bytes = result.wanted_bytes;
         int scored = !status && g->sweep->leader ? score_sample(g, &c, i, &trace, &result, sum) : 0;
         /* Only the leader scores and writes: what became of that, all must know. */
         if (!status && g->sweep->driver->share(g->sweep->driver, &scored, sizeof scored))
@@ -351,9 +354,10 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
         return 0;
     }
     if (!status && run_samples(g, method_text, hosts, &resolved, &sum)) {
-        snprintf(status_word, sizeof status_word, "failed");
+        snprintf(status_word, sizeof status_word, "%s",
+                 sum.wanted_bytes ? cell_verdict_names[CELL_OOM] : "failed");
         snprintf(reason, sizeof reason, "%s", fail_text());
-        s->failed++;
+        s->failed += !sum.wanted_bytes;
         status = -1;
     }
     record_text(&row, ACCURACY_STATUS, status_word);
