@@ -6,7 +6,7 @@ apbench would take, and of the portable one), the errors of ours against FlashAt
 and of both against float64 (sampled rows), and the SM clock that each ran at. Keys and values lie
 together, [tokens, kv_heads, 2, head_dim], as apbench keeps them; the peers see views of that. A peer
 that refuses gets what it accepts, made outside the timing, and its `how` column says so. --variants
-times ours with several values of an int of the library against FlashAttention-2 instead.
+times ours with several values of an int of the library against one peer instead.
 
 Exits with 1 when a result is wrong; the ratios are for the reader to judge.
 """
@@ -43,7 +43,8 @@ def parse():
     parser.add_argument("--heads", help="HEADS/KV_HEADS/HEAD_DIM instead of the three shapes")
     parser.add_argument("--lengths", help="with --heads or --variants: comma list, K = 1024")
     parser.add_argument("--variants", metavar="NAME=V,V,...",
-                        help="ours alone, with each value of an int of the library, against fa2")
+                        help="ours alone, with each value of an int of the library, against --peer")
+    parser.add_argument("--peer", default="fa2", choices=list(PEERS), help="with --variants")
     parser.add_argument("--budget", type=float, help="seconds of rounds for each shape")
     parser.add_argument("--out", help="CSV")
     return parser.parse_args()
@@ -247,8 +248,8 @@ def variants(options, library, clock, same):
     rows, failures = [], []
     for length in map(tokens, (options.lengths or "32K,128K").split(",")):
         problem = Problem(shape, length)
-        fa2, call, _ = problem.peer(PEERS["fa2"])
-        works = {"fa2": fa2} if fa2 else {}
+        peer, call, _ = problem.peer(PEERS[options.peer])
+        works = {options.peer: peer} if peer else {}
         for value in values:
             library.set(knob, value)
             choice = value if knob == CHOICE else 0
@@ -262,16 +263,16 @@ def variants(options, library, clock, same):
                 problem.ours(library, choice=choice)(calls)
             works[f"{knob}={value}"] = work
         times, _ = in_turn(works, clock, options.budget or 0.4 * len(works))
-        base = statistics.median(times["fa2"][0]) if fa2 else math.nan
+        base = statistics.median(times[options.peer][0]) if peer else math.nan
         for name, (seconds, mhz) in times.items():
             median = statistics.median(seconds)
             rows.append({"heads": shape[0], "kv_heads": shape[1], "head_dim": shape[2],
                          "length": length, "variant": name, "seconds": f"{median:.8f}",
                          "tflops": f"{problem.flops / median / 1e12:.2f}", "mhz": mhz,
-                         "ratio_fa2": f"{base / median:.4f}"} | same)
+                         "ratio": f"{base / median:.4f}"} | same)
             print(f"{size(length):>7} {name:32} {median * 1e3:10.3f} ms "
                   f"{problem.flops / median / 1e12:7.1f} TFLOP/s {mhz:4.0f} MHz, "
-                  f"{base / median:.4f} of fa2", flush=True)
+                  f"{base / median:.4f} of {options.peer}", flush=True)
         if options.out:
             write_csv(options.out, rows)
     return failures

@@ -1,9 +1,9 @@
 /* Attention for Hopper: a persistent block of one producer warp and two or three consumer warpgroups
  * a multiprocessor. README.md beside this has the picture. The producer walks over work (a tile of
  * query rows of one head each, the longest first) and has the copy engine bring Q, K and V into
- * shared memory, two stages ahead at most; each consumer owns 64 rows, computes scores of the next
- * tile of keys while the last one's values are added, and does its softmax while another consumer has
- * the tensor cores (the scheme of FlashAttention-3, Shah et al. 2024, sections 3.1 and 3.2). */
+ * shared memory, two stages ahead at most; each consumer owns 64 rows and has the scores of the next
+ * tile of keys and the values of the last one multiplied at once, its softmax beside the latter (the
+ * scheme of FlashAttention-3, Shah et al. 2024, sections 3.1 and 3.2, without taking turns). */
 #ifndef KERNELS_CUDA_ATTENTION_HOPPER_ATTEND_CUH
 #define KERNELS_CUDA_ATTENTION_HOPPER_ATTEND_CUH
 #include "kernels/cuda/attention/hopper/hopper.h"
@@ -11,8 +11,8 @@
 #include "kernels/cuda/attention/mma.cuh"
 #include "kernels/cuda/attention/walk.cuh"
 
-template <int HeadDim_, int Consumers_> struct hopper {
-    static constexpr int HeadDim = HeadDim_, Consumers = Consumers_, Keys = 128, Stages = 2;
+template <int HeadDim_, int Consumers_, int Keys_> struct hopper {
+    static constexpr int HeadDim = HeadDim_, Consumers = Consumers_, Keys = Keys_, Stages = 2;
     static constexpr int Rows = 64 * Consumers, Threads = 128 * (Consumers + 1);
     static constexpr int Panels = HeadDim / 64, RowBytes = 128; /* of a panel */
     static constexpr int QueryPanel = Rows * RowBytes, KeyPanel = Keys * RowBytes;
@@ -141,7 +141,7 @@ template <class T> struct consumer {
 };
 
 template <class T>
-__device__ __forceinline__ void start_scores(float (&s)[64], uint32_t q, uint32_t k)
+__device__ __forceinline__ void start_scores(float (&s)[T::Keys / 2], uint32_t q, uint32_t k)
 {
     uint64_t a = matrix_descriptor(q, 0), b = matrix_descriptor(k, 0);
 #pragma unroll
@@ -164,7 +164,7 @@ __device__ __forceinline__ void start_values(consumer<T> &c, uint32_t v)
 }
 
 template <class T>
-__device__ __forceinline__ void mask(float (&s)[64], const attention_arguments &call,
+__device__ __forceinline__ void mask(float (&s)[T::Keys / 2], const attention_arguments &call,
                                      const walk<T::Keys> &at, int row)
 {
     int column = at.tile * T::Keys + 2 * (threadIdx.x & 3);
@@ -184,7 +184,7 @@ __device__ __forceinline__ void mask(float (&s)[64], const attention_arguments &
 /* s becomes probabilities; returns what the output so far has to be multiplied with. Guarded: a row
  * may have seen no key yet. */
 template <class T, bool Guarded>
-__device__ __forceinline__ void soften(float (&s)[64], consumer<T> &c, float scale_log2,
+__device__ __forceinline__ void soften(float (&s)[T::Keys / 2], consumer<T> &c, float scale_log2,
                                        float (&factor)[2])
 {
 #pragma unroll
@@ -211,7 +211,7 @@ __device__ __forceinline__ void soften(float (&s)[64], consumer<T> &c, float sca
 }
 
 template <class T>
-__device__ __forceinline__ void take_probabilities(const float (&s)[64], consumer<T> &c)
+__device__ __forceinline__ void take_probabilities(const float (&s)[T::Keys / 2], consumer<T> &c)
 {
 #pragma unroll
     for (int step = 0; step < T::Keys / 16; step++)
@@ -246,16 +246,14 @@ __device__ __forceinline__ void next_tile(consumer<T> &c, const consumer_place &
                                           const walk<T::Keys> &at, const barriers<T> &barrier,
                                           ring<T> &k_ring, ring<T> &v_ring)
 {
-    float s[64], factor[2];
+    float s[T::Keys / 2], factor[2];
     barrier_wait(barrier.k_full(k_ring.stage), k_ring.phase);
-    named_sync(1 + here.group, 256);
     pin(c.out);
     products_begin();
     start_scores<T>(s, here.q, here.keys + k_ring.stage * T::TileBytes);
     barrier_wait(barrier.v_full(v_ring.stage), v_ring.phase);
     products_begin();
     start_values<T>(c, here.values + v_ring.stage * T::TileBytes);
-    named_arrive(1 + (here.group + 1) % T::Consumers, 256);
     products_wait<1>();
     pin(s);
     if (threadIdx.x % 128 == 0)
@@ -334,7 +332,7 @@ __device__ __forceinline__ void end_rows(consumer<T> &c, const hopper_arguments 
         return;
     if (threadIdx.x % 128 == 0)
         tensor_store_read(); /* the rows before have left `spare` */
-    named_sync(1 + T::Consumers + here.group, 128);
+    named_sync(1 + here.group, 128);
     int row = warp * 16 + (lane & 15);
 #pragma unroll
     for (int n = 0; n < T::HeadDim / 8; n += 2) {
@@ -349,7 +347,7 @@ __device__ __forceinline__ void end_rows(consumer<T> &c, const hopper_arguments 
                        packed[0], packed[1], packed[2], packed[3]);
     }
     fence_shared_for_copies();
-    named_sync(1 + T::Consumers + here.group, 128);
+    named_sync(1 + here.group, 128);
     if (threadIdx.x % 128 == 0)
         tensor_store(&a.out, spare, first + 64 * here.group, head);
 }
@@ -370,8 +368,6 @@ __device__ __forceinline__ void consume(const hopper_arguments &a, uint32_t base
     ring<T> k_ring, v_ring;
     uint32_t q_phase = 0;
     consumer<T> c;
-    if (here.group == 0)
-        named_arrive(1, 256); /* the first turn is the first consumer's */
     while (true) {
         barrier_wait(barrier.q_full(), q_phase);
         q_phase ^= 1;
@@ -386,7 +382,7 @@ __device__ __forceinline__ void consume(const hopper_arguments &a, uint32_t base
         at.start(call, first, last);
         bool some = !at.over();
         if (some) {
-            float s[64], factor[2];
+            float s[T::Keys / 2], factor[2];
             barrier_wait(barrier.k_full(k_ring.stage), k_ring.phase);
             products_begin();
             start_scores<T>(s, here.q, here.keys + k_ring.stage * T::TileBytes);

@@ -42,15 +42,10 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity)
                  : "memory");
 }
 
-/* Barriers of threads: `threads` counts those that wait and those that only arrive. */
+/* A barrier of `threads` threads. */
 __device__ __forceinline__ void named_sync(int id, int threads)
 {
     asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
-__device__ __forceinline__ void named_arrive(int id, int threads)
-{
-    asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 /* ---- Copies of boxes of a tensor with coordinates (column, row, panel, head) ---- */
@@ -154,14 +149,16 @@ __device__ __forceinline__ void hold_back(float x, uint32_t address)
 #define D16(d, i) D4(d, i), D4(d, i + 4), D4(d, i + 8), D4(d, i + 12)
 #define D32(d) D16(d, 0), D16(d, 16)
 #define D64(d) D32(d), D16(d, 32), D16(d, 48)
+#define D80(d) D64(d), D16(d, 64)
 #define NAMES32                                                                                    \
     "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,"   \
     "%25,%26,%27,%28,%29,%30,%31"
 #define NAMES64                                                                                    \
     NAMES32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,"    \
             "%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define NAMES80 NAMES64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
 
-/* d [64, 128] = (accumulate ? d : 0) + a [64, 16] b [128, 16]^T, both in shared memory, columns
+/* d [64, 128 or 160] = (accumulate ? d : 0) + a [64, 16] b [N, 16]^T, both in shared memory, columns
  * along k. */
 __device__ __forceinline__ void multiply_shared(float (&d)[64], uint64_t a, uint64_t b,
                                                 int accumulate)
@@ -173,6 +170,20 @@ __device__ __forceinline__ void multiply_shared(float (&d)[64], uint64_t a, uint
                  "}, %64, %65, add, 1, 1, 0, 0;\n"
                  "}"
                  : D64(d)
+                 : "l"(a), "l"(b), "r"(accumulate));
+}
+
+
+__device__ __forceinline__ void multiply_shared(float (&d)[80], uint64_t a, uint64_t b,
+                                                int accumulate)
+{
+    asm volatile("{\n"
+                 ".reg .pred add;\n"
+                 "setp.ne.b32 add, %82, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n160k16.f32.bf16.bf16 {" NAMES80
+                 "}, %80, %81, add, 1, 1, 0, 0;\n"
+                 "}"
+                 : D80(d)
                  : "l"(a), "l"(b), "r"(accumulate));
 }
 
