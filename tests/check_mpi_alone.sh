@@ -93,5 +93,9 @@ for command in "speed --models tiny" "eval --tasks niah_single_1" \
     says "a bad method of ${command%% *} is said once" "apbench: *nonsense*" \
         $launch "$APBENCH" $command $threads $([[ $command == gen* ]] && echo --method || echo --methods) nonsense
 done
+says "a bad flag of info is said once" "apbench: there is no flag --nonsense*" \
+    $launch "$APBENCH" info $threads --nonsense 3
+says "links that one host lacks" "apbench: one host has no links*" \
+    timeout -k 5 60 mpirun -n 1 "$APBENCH" info $threads
 says "a bad flag of one process only" "apbench: host 1: there is no flag --nonsense*" \
     timeout -k 5 60 mpirun -n 1 sleep 10 : -n 1 "$APBENCH" generate $threads --nonsense 3

@@ -39,3 +39,20 @@ printf 'The capital of France is the city of' |
     $launch "$APBENCH" generate --comm mpi --threads 1 --hosts 2 --method ring --layers 2 --file - \
         --new-tokens 2 >"$SCRATCH/out" 2>&1 &&
     echo "ok standard input" || echo "not ok standard input: $(tail -c 300 "$SCRATCH/out")"
+
+# Measured links: a line for each size, every figure above 0, and a link that a sweep takes.
+for ranks in 2 3 4; do
+    timeout 100 mpirun -n $ranks "$APBENCH" info --comm mpi --threads 1 --sizes 1K,64K,2M \
+        </dev/null >"$SCRATCH/out" 2>"$SCRATCH/err"
+    status=$?
+    lines=$(grep -cE '^link .*bytes: +pairs 1 apart [0-9.e+]+ [um]s \([0-9.e+-]+ GB/s\).*; all_gather, a step [0-9.e+]+ [um]s ' "$SCRATCH/out")
+    link=$(sed -n 's/^fit .*both: --link \(custom:[^ ]*\) .*/\1/p' "$SCRATCH/out")
+    if [ $status = 0 ] && [ "$lines" = 3 ] && [ -n "$link" ] &&
+        "$APBENCH" speed --models tiny --methods ring --hosts 8 --lengths 1K --link "$link" --dry-run \
+            >"$SCRATCH/dry" 2>>"$SCRATCH/err"; then
+        echo "ok links of $ranks ranks"
+    else
+        echo "not ok links of $ranks ranks: status $status, $lines lines, link '$link':" \
+            "$(tail -c 300 "$SCRATCH/err" | tr '\n' ' ')"
+    fi
+done

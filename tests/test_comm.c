@@ -3,10 +3,12 @@
 #include "harness/comm.h"
 #include "harness/comm/link.h"
 #include "harness/error.h"
+#include "harness/machine/links.h"
 #include "tests/clock_device.h"
 #include "tests/comm_cases.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -342,6 +344,59 @@ Test(links, presets_and_text)
     cr_assert_eq(link_find("nvlink4:latency=0", &link), 0);
     cr_assert_eq(link.latency, 0);
     cr_assert_float_eq(link.bandwidth, 370e9, 1);
+}
+
+/* Four digits of each quantity are kept. */
+Test(links, written_and_read)
+{
+    static const link_model links[] = {
+        {.latency = 0, .bandwidth = 1.5e6},
+        {.latency = 3.4e-6, .bandwidth = 370e9},
+        {.latency = 0.0123456, .bandwidth = 98.7654e12},
+    };
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+        char text[64];
+        link_model read;
+        cr_assert_eq(link_find(link_write(&links[i], text, sizeof text), &read), 0, "%s", fail_text());
+        cr_expect_float_eq(read.latency, links[i].latency, 1e-3 * links[i].latency + 1e-15, "%s", text);
+        cr_expect_float_eq(read.bandwidth, links[i].bandwidth, 1e-3 * links[i].bandwidth, "%s", text);
+    }
+}
+
+Test(links, fitted_to_times)
+{
+    enum { SIZES = 10 };
+    double bytes[SIZES], seconds[SIZES], worst;
+    link_model link;
+    for (int i = 0; i < SIZES; i++) { /* 1 KB to 256 MB, of a link exactly */
+        bytes[i] = 1024 * pow(4, i);
+        seconds[i] = 14e-6 + bytes[i] / 48e9;
+    }
+    cr_assert_eq(links_fit(bytes, seconds, SIZES, &link, &worst), 0, "%s", fail_text());
+    cr_expect_float_eq(link.latency, 14e-6, 1e-12);
+    cr_expect_float_eq(link.bandwidth, 48e9, 1e4);
+    cr_expect(worst < 1e-9, "%g", worst);
+    /* Times that are off by 10 % either way move neither figure by more than that. */
+    for (int i = 0; i < SIZES; i++)
+        seconds[i] *= i % 2 ? 1.1 : 0.9;
+    cr_assert_eq(links_fit(bytes, seconds, SIZES, &link, &worst), 0, "%s", fail_text());
+    cr_expect_float_eq(link.latency, 14e-6, 1.4e-6, "%g", link.latency);
+    cr_expect_float_eq(link.bandwidth, 48e9, 4.8e9, "%g", link.bandwidth);
+    cr_expect(worst > 0.08 && worst < 0.25, "%g", worst);
+    /* Faster than in proportion: no latency, not one below 0. */
+    for (int i = 0; i < SIZES; i++)
+        seconds[i] = pow(bytes[i], 1.1) * 1e-10;
+    cr_assert_eq(links_fit(bytes, seconds, SIZES, &link, &worst), 0, "%s", fail_text());
+    cr_expect_eq(link.latency, 0);
+    cr_expect(link.bandwidth > 0 && isfinite(link.bandwidth));
+    for (int i = 0; i < SIZES; i++)
+        seconds[i] = 1 / bytes[i];
+    cr_expect_eq(links_fit(bytes, seconds, SIZES, &link, &worst), -1);
+    cr_expect_eq(links_fit(bytes, seconds, 1, &link, &worst), -1, "one size tells nothing");
+    cr_expect_eq(links_distances(1), 0);
+    cr_expect_eq(links_distances(2), 1);
+    cr_expect_eq(links_distances(5), 3);
+    cr_expect_eq(links_distances(8), 3);
 }
 
 Test(links, faulty_text)

@@ -154,3 +154,10 @@ int link_find(const char *text, link_model *link)
         return fail("'%s': hosts_per_node is given, but node_bandwidth is missing", text);
     return 0;
 }
+
+char *link_write(const link_model *link, char *text, int bytes)
+{
+    snprintf(text, (size_t)bytes, "custom:latency=%.4gus:bandwidth=%.4gG", link->latency * 1e6,
+             link->bandwidth / 1e9);
+    return text;
+}

@@ -27,4 +27,8 @@ extern const int link_count;
  * parsed link's name is its preset's; `text` itself is what the CSV should show. -1 with a sentence
  * that quotes the faulty part. */
 int link_find(const char *text, link_model *link);
+
+/* Writes a link of one node out as link_find() reads it: "custom:latency=5us:bandwidth=50G", four
+ * digits. Returns text. */
+char *link_write(const link_model *, char *text, int bytes);
 #endif

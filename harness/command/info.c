@@ -1,8 +1,11 @@
 /* `apbench info`: what this machine has, and its measured peaks. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "harness/command/command.h"
+#include "harness/error.h"
 #include "harness/machine/identity.h"
+#include "harness/machine/links.h"
 #include "harness/machine/peaks.h"
 
 static const char usage[] =
@@ -10,7 +13,8 @@ static const char usage[] =
     "Prints the machine and measures its peaks: matrix products (a square one, and Llama-3.1-8B's\n"
     "projections on as many rows as a prefill takes at a time; one at a time, and without a pause for a\n"
     "second), attention (visible pairs only) and copy (read and written bytes both counted). A kernel's\n"
-    "rate is best read as a share of these.\n";
+    "rate is best read as a share of these. In a launch (--comm nccl --spawn N, or mpirun with --comm\n"
+    "mpi) it measures the links between all hosts instead, and prints the --link that fits them.\n";
 
 static const char *rate_text(double flops, char *text, size_t bytes)
 {
@@ -90,25 +94,135 @@ static void print_attention(device *dev, double gemm)
         }
 }
 
+/* ---- Links ---- */
+
+/* How many of the sizes, ascending or not, fit: those that do come first. Every host of a launch may be
+ * on this machine. */
+static int fitting_sizes(const size_list *sizes, int hosts, size_t room, link_times *times)
+{
+    int count = 0;
+    for (int i = 0; i < sizes->count; i++)
+        if (links_bytes(hosts, sizes->items[i]) <= room / 2 / (size_t)hosts)
+            times[count++].bytes = sizes->items[i];
+    return count;
+}
+
+static void print_rate(const char *what, double seconds, double bytes)
+{
+    bool short_time = seconds < 1e-3;
+    printf("%s %.4g %s (%.3g GB/s)", what, seconds * (short_time ? 1e6 : 1e3),
+           short_time ? "us" : "ms", bytes / seconds / 1e9);
+}
+
+static void print_times(const link_times *t, int hosts)
+{
+    char size[32], what[32];
+    double bytes = (double)t->bytes;
+    printf("link       %s bytes:", format_size(t->bytes, size, sizeof size));
+    for (int k = 0; k < links_distances(hosts); k++) {
+        snprintf(what, sizeof what, "%s%d apart", k ? ", " : " pairs ", 1 << k);
+        print_rate(what, t->pair_s[k], bytes);
+    }
+    print_rate("; all_gather, a step", t->gather_s / (hosts - 1), bytes);
+    printf("\n");
+}
+
+/* A line that says which link fits the points. */
+static int print_fit(const char *what, const double *bytes, const double *seconds, int count)
+{
+    link_model link;
+    double worst;
+    char text[64];
+    if (links_fit(bytes, seconds, count, &link, &worst))
+        return fail_within("%s", what);
+    printf("fit        %s: --link %s (off by %.0f %% at most)\n", what,
+           link_write(&link, text, sizeof text), 100 * worst);
+    return 0;
+}
+
+/* The slowest pairs, the steps of an all_gather, and both: what hosts count on. */
+static int print_fits(const link_times *times, int count, int hosts)
+{
+    double *bytes = alloc_or_die((size_t)count * 4, sizeof *bytes), *seconds = bytes + 2 * count;
+    for (int i = 0; i < count; i++) {
+        bytes[i] = bytes[count + i] = (double)times[i].bytes;
+        for (int k = 0; k < links_distances(hosts); k++)
+            if (times[i].pair_s[k] > seconds[i])
+                seconds[i] = times[i].pair_s[k];
+        seconds[count + i] = times[i].gather_s / (hosts - 1);
+    }
+    int status = print_fit("send_recv of the slowest pairs", bytes, seconds, count);
+    if (!status)
+        status = print_fit("all_gather", bytes + count, seconds + count, count);
+    if (!status)
+        status = print_fit("both", bytes, seconds, 2 * count);
+    free(bytes);
+    return status;
+}
+
+static int measure_links(const machine *m, const size_list *sizes)
+{
+    int hosts = m->most_hosts;
+    if (hosts == 1)
+        return fail("one host has no links: start several (--spawn N, or mpirun -n N)");
+    size_t room, total;
+    m->dev->memory(m->dev, &room, &total);
+    if (m->driver->share(m->driver, &room, sizeof room)) /* all choose the same sizes */
+        return -1;
+    link_times *times = alloc_or_die((size_t)sizes->count, sizeof *times);
+    int count = fitting_sizes(sizes, hosts, room, times);
+    int status = count ? 0 : fail("no memory for transfers of any of these sizes");
+    if (!status)
+        status = links_measure(m->driver, hosts, m->dev, times, count);
+    const char *remark = m->driver->remark ? m->driver->remark(m->driver) : NULL;
+    if (!status && m->leader) {
+        printf("links      %s, %d hosts; all pairs at once, both ways; GB/s out of each host\n",
+               m->driver->name, hosts);
+        for (int i = 0; i < count; i++)
+            print_times(&times[i], hosts);
+        if (count < sizes->count)
+            printf("note       %d larger sizes are left out: no memory for them\n",
+                   sizes->count - count);
+        status = print_fits(times, count, hosts);
+        if (remark)
+            printf("note       %s: ranks take turns on it, so these figures mean nothing\n", remark);
+    }
+    free(times);
+    return m->driver->agree(m->driver, status);
+}
+
 int command_info(int argc, char **argv)
 {
-    const char *name = "cpu";
-    int64_t threads = 0;
+    machine_flags flags = MACHINE_FLAGS_DEFAULT;
+    static size_list sizes;
+    parse_sizes("1K,4K,16K,64K,256K,1M,4M,16M,64M,256M", &sizes);
     const flag table[] = {
-        {"device", FLAG_TEXT, &name, "NAME", "device (apbench list devices)"},
-        {"threads", FLAG_SIZE, &threads, "N", "threads of the device; 0 = all cores"},
+        {"device", FLAG_TEXT, &flags.device, "NAME", "device (apbench list devices)"},
+        {"threads", FLAG_SIZE, &flags.threads, "N", "threads of the device; 0 = all cores"},
+        {"comm", FLAG_TEXT, &flags.comm, "NAME", "mpi or nccl: measure the links of this launch"},
+        {"spawn", FLAG_SIZE, &flags.spawn, "N", "start N ranks here for --comm nccl; 0 = a launcher has"},
+        {"sizes", FLAG_SIZES, &sizes, "LIST", "bytes of the transfers that measure links"},
     };
     int parsed = options_parse(usage, table, FLAG_COUNT(table), argc, argv, NULL);
+    if (parsed > 0)
+        return 0;
+    for (int i = 0; i < sizes.count && !parsed; i++)
+        parsed = check_range("sizes", sizes.items[i], 1, (int64_t)1 << 40);
     if (parsed)
-        return parsed > 0 ? 0 : command_misused();
-    device *dev = device_find(name);
-    if (!dev || check_range("threads", threads, 0, MOST_THREADS))
         return command_misused();
-    if (dev->open(dev, (int)threads))
-        return command_failed();
-    print_machine(dev);
-    print_attention(dev, print_products(dev));
-    printf("copy       %.1f GB/s\n", peak_copy(dev) / 1e9);
-    dev->close(dev);
-    return 0;
+    machine m;
+    int opened = machine_open(&flags, &m);
+    if (opened)
+        return opened;
+    int exit_status = 0;
+    if (m.leader)
+        print_machine(m.dev);
+    if (!m.driver->projected) {
+        exit_status = measure_links(&m, &sizes) ? machine_failed(&m) : 0;
+    } else {
+        print_attention(m.dev, print_products(m.dev));
+        printf("copy       %.1f GB/s\n", peak_copy(m.dev) / 1e9);
+    }
+    machine_close(&m);
+    return exit_status;
 }
