@@ -42,7 +42,11 @@ static const dialect *spoken(void)
 const char *launch_started_by(void)
 {
     const dialect *d = spoken();
-    return d ? d->launcher : NULL;
+    const char *size = d ? getenv(d->size) : NULL;
+    /* A launcher of one process, such as `srun --pty bash`, leaves it free to --spawn ranks. */
+    if (!d || (strcmp(d->launcher, "--spawn") && size && !strcmp(size, "1")))
+        return NULL;
+    return d->launcher;
 }
 
 int launch_rank(void)

@@ -28,7 +28,8 @@ typedef struct {
  * left there makes no sense or does not tell where to meet. */
 int launch_read(launch *);
 
-/* "mpirun", ... when a launcher has started this process; else NULL. */
+/* "mpirun", ... when a launcher has started this process as one rank of several, or --spawn as one of
+ * any number; else NULL. */
 const char *launch_started_by(void);
 
 /* This process's rank as its launcher tells it; 0 when it is alone or the launcher talks nonsense. */

@@ -26,6 +26,7 @@ typedef struct {
     cudaStream_t stream;
     int ordinal;           /* which GPU of the process's visible ones */
     int multiprocessors;
+    int kept_free;         /* of them: left to transfers by kernels that stay on all others; 0 at first */
     int capability;        /* 80, 90, ... */
     size_t cache_bytes;    /* of the L2 cache */
     char title[400];       /* "NVIDIA H100 80GB HBM3, bfloat16 (CUDA 13.0, driver for 13.0)" */

@@ -1,12 +1,13 @@
 #!/bin/bash
-# Runs the GPU tests: every program BUILD/tests/gpu/*, but for measurements (bandwidth, bench_*).
+# Runs the GPU tests: every program BUILD/tests/gpu/*, but for measurements (bandwidth, bench_*), then
+# every script tests/gpu/check_*.sh.
 #
-#     tests/gpu/run.sh BUILD [--sanitize] [WORD...]      only programs whose name holds a word
+#     tests/gpu/run.sh BUILD [--sanitize] [WORD...]      only those whose name holds a word
 #
-# A program prints one line a case, `ok NAME: ...`, `skip NAME: why` or `not ok NAME: ...`, and ends
-# with status 1 when a case failed, 77 when no GPU can be used. --sanitize runs tiny sizes under
-# compute-sanitizer's memcheck and racecheck instead. The last line totals; without a GPU nothing was
-# tested, which is said and is no success.
+# Each prints one line a case, `ok NAME: ...`, `skip NAME: why` or `not ok NAME: ...`, and ends with
+# status 1 when a case failed, 77 when no GPU can be used. --sanitize runs the programs with tiny sizes
+# under compute-sanitizer's memcheck and racecheck instead. The last line totals; without a GPU nothing
+# was tested, which is said and is no success.
 set -u
 build=$1
 shift
@@ -27,6 +28,21 @@ wanted() {
         case $1 in *"$word"*) return 0 ;; esac
     done
     return 1
+}
+
+# tally NAME STATUS: what the log says, into the totals
+tally() {
+    local good bad left
+    good=$(grep -c '^ok ' "$log") bad=$(grep -c '^not ok ' "$log") left=$(grep -c '^skip ' "$log")
+    if [ "$2" != 0 ] && [ "$bad" = 0 ]; then
+        echo "not ok $1: ended with status $2"
+        bad=1
+    elif [ $((good + bad + left)) = 0 ]; then
+        echo "not ok $1: it tested nothing"
+        bad=1
+    fi
+    passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + left))
+    echo "     $SECONDS s"
 }
 
 for program in "$build"/tests/gpu/*; do
@@ -50,20 +66,21 @@ for program in "$build"/tests/gpu/*; do
             echo "test-gpu: no GPU can be used here; nothing was tested"
             exit 1
         fi
-        good=$(grep -c '^ok ' "$log") bad=$(grep -c '^not ok ' "$log") left=$(grep -c '^skip ' "$log")
-        passed=$((passed + good)) skipped=$((skipped + left))
-        if [ $status != 0 ] && [ "$bad" = 0 ]; then
-            echo "not ok $name: ended with status $status"
-            bad=1
-        elif [ $((good + bad + left)) = 0 ]; then
-            echo "not ok $name: it tested nothing"
-            bad=1
-        fi
-        failed=$((failed + bad))
-        echo "     $SECONDS s"
+        tally "$name" $status
     done
 done
-if [ $((passed + failed)) = 0 ]; then
+for check in tests/gpu/check_*.sh; do # the program as a user meets it
+    name=${check##*/}
+    name=${name%.sh}
+    [ -z "${tools[0]}" ] && wanted "$name" || continue
+    echo "---- $name"
+    SECONDS=0
+    timeout -k 5 900 bash "$check" "$build" >"$log" 2>&1
+    status=$?
+    cat "$log"
+    tally "$name" $status
+done
+if [ $((passed + failed + skipped)) = 0 ]; then
     echo "test-gpu: no program was run; they are built where nvcc is"
     exit 1
 fi

@@ -215,6 +215,8 @@ __device__ __forceinline__ void multiply_held(float (&d)[32], const uint32_t (&a
 #undef D16
 #undef D32
 #undef D64
+#undef D80
 #undef NAMES32
 #undef NAMES64
+#undef NAMES80
 #endif

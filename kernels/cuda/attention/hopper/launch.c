@@ -97,7 +97,10 @@ void hopper_attention(cuda_state *state, const attention_arguments *call, int he
         encode(&a.v[i], s->v, head_dim, call->kv_heads, s->length, s->row_stride, s->head_stride,
                shape->keys);
     }
-    int blocks = a.works < state->multiprocessors ? a.works : state->multiprocessors;
+    /* A block fills its multiprocessor and stays to the end: kernels of a transfer that come later find
+     * room on those kept free, or wait for the whole call. */
+    int most = state->multiprocessors - state->kept_free;
+    int blocks = a.works < most ? a.works : most;
     void *arguments[] = {&a};
     cuda_must(cudaMemsetAsync(a.next_work, 0, sizeof *a.next_work, state->stream), "attention");
     cuda_must(cudaFuncSetAttribute(shape->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
