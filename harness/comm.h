@@ -27,6 +27,10 @@ struct comm {
     void *state;
 };
 
+/* Ranks take turns on one GPU. Results are what they would be; times mean nothing, and rows that say
+ * this are left out of tables and figures of times. */
+#define COMM_SHARED_GPU "shared GPU"
+
 struct comm_driver {
     const char *name, *title;
     bool projected; /* times are computed from a link model, not measured */
@@ -48,8 +52,8 @@ struct comm_driver {
      * 0, or -1 with "host R: " and the sentence of the first that failed. In a launch of one process
      * the status and its sentence as they are. */
     int (*agree)(const comm_driver *, int status);
-    /* What rows should say of this launch ("shared GPU": its times mean nothing), or NULL. The
-     * function may be NULL too: nothing. */
+    /* What rows should say of this launch (COMM_SHARED_GPU), or NULL. The function may be NULL too:
+     * nothing. */
     const char *(*remark)(const comm_driver *);
 
     /* Executes body on hosts 0..hosts-1 with timelines[rank] (an array of `hosts`); processes

@@ -84,6 +84,9 @@ static void expect_table(const char *flags, const char *expected)
     free(words);
 }
 
+static const char *remark = ""; /* detail of rows that end well */
+static const char *comm_name = "sim";
+
 static void speed_of_layers(records *all, int layers, const char *method, int hosts, int length,
                             const char *status, double prefill_s)
 {
@@ -94,7 +97,7 @@ static void speed_of_layers(records *all, int layers, const char *method, int ho
     record_integer(&row, SPEED_MODEL_LAYERS, 32);
     record_text(&row, SPEED_METHOD, method);
     record_text(&row, SPEED_DEVICE, "cpu");
-    record_text(&row, SPEED_COMM, "sim");
+    record_text(&row, SPEED_COMM, comm_name);
     record_text(&row, SPEED_LINK, hosts > 1 ? "nvlink3" : "");
     record_integer(&row, SPEED_HOSTS, hosts);
     record_integer(&row, SPEED_LENGTH, length);
@@ -108,6 +111,7 @@ static void speed_of_layers(records *all, int layers, const char *method, int ho
         record_number(&row, SPEED_ATTENTION_S, prefill_s * 0.5);
         record_number(&row, SPEED_FFN_S, prefill_s * 0.25);
         record_integer(&row, SPEED_PROJECTED, hosts > 1);
+        record_text(&row, SPEED_DETAIL, remark);
     } else {
         record_text(&row, SPEED_DETAIL, "it was too much");
     }
@@ -211,6 +215,58 @@ Test(table, speedup_beside_the_paper)
     free(text);
 }
 
+/* Rows of hosts that share a GPU: as if they were not there, but for a note. */
+Test(table, shared_gpu_is_no_timing)
+{
+    char words[256];
+    write_speed();
+    snprintf(words, sizeof words, "table %s --preset paper-table14", path);
+    char *without = output_of(command_table, words, 0);
+    records *all = records_open(path, RECORD_SPEED, "abc");
+    comm_name = "nccl";
+    remark = "shared GPU";
+    speed(all, "apb", 8, 32768, "ok", 77);
+    speed(all, "flash", 1, 32768, "ok", 88);
+    speed(all, "zigzag", 4, 16384, "ok", 99); /* alone of its method, hosts and length */
+    records_close(all);
+    char *with = output_of(command_table, words, 0);
+    char *end = strstr(without, "\n---\n");
+    cr_assert(end);
+    cr_expect(!strncmp(with, without, (size_t)(end - without) + 5), "the tables differ:\n%s", with);
+    cr_expect(strstr(with, "\n3 rows of hosts that share a GPU are left out: their times mean nothing.\n"
+                           "\n11 rows, "), "no note in\n%s", with);
+    free(with);
+    free(without);
+
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", path, folder);
+    free(output_of(command_plot, words, 0));
+    char *file = format_text("%s/prefill-llama-3.1-8b-8hosts-nvlink3.dat", folder);
+    size_t bytes;
+    char *data = file_text(file, &bytes);
+    cr_assert(data, "%s", fail_text());
+    cr_expect(strstr(data, "32768 0.5\n") && strstr(data, "32768 4\n"), "%s", data);
+    cr_expect(!strstr(data, " 77") && !strstr(data, " 88") && !strstr(data, "16384"), "%s", data);
+    free(data);
+    free(file);
+}
+
+/* A file of nothing else: no table, nothing to draw. */
+Test(table, nothing_but_a_shared_gpu)
+{
+    char words[256];
+    records *all = records_open(path, RECORD_SPEED, "abc");
+    remark = "shared GPU";
+    speed(all, "apb", 8, 32768, "ok", 0.5);
+    records_close(all);
+    expect_table("", "\n---\n"
+                     "\n1 row of hosts that share a GPU is left out: their times mean nothing.\n"
+                     "\n1 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
+                     "- commit abc; machine a test\n");
+    snprintf(words, sizeof words, "plot %s --out %s", path, folder);
+    free(output_of(command_plot, words, 1));
+    cr_expect(strstr(fail_text(), "no row ended well on a GPU of its host's own"), "%s", fail_text());
+}
+
 Test(table, whole_and_cut_layers_apart)
 {
     write_speed();
@@ -304,7 +360,7 @@ static void accuracy(records *all, const char *method, const char *variant, int 
     record_text(&row, ACCURACY_TASK, task);
     record_integer(&row, ACCURACY_SAMPLES, 20);
     record_text(&row, ACCURACY_STATUS, isnan(score) ? "failed" : "ok");
-    record_text(&row, ACCURACY_DETAIL, isnan(score) ? "stopped | after 1 s" : "");
+    record_text(&row, ACCURACY_DETAIL, isnan(score) ? "stopped | after 1 s" : remark);
     record_number(&row, ACCURACY_SCORE, score);
     record_number(&row, ACCURACY_KL, kl);
     record_text(&row, ACCURACY_DATE, "2025-01-01T00:00:00Z");
@@ -353,6 +409,22 @@ Test(table, accuracy_by_task)
         "\n"
         "6 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
         "- commit abc\n");
+}
+
+/* What such hosts answer is what others would. */
+Test(table, shared_gpu_scores)
+{
+    char words[256];
+    write_accuracy();
+    snprintf(words, sizeof words, "table %s", path);
+    char *expected = output_of(command_table, words, 0);
+    cr_assert_eq(unlink(path), 0);
+    remark = "shared GPU";
+    write_accuracy();
+    char *found = output_of(command_table, words, 0);
+    cr_expect_str_eq(found, expected);
+    free(found);
+    free(expected);
 }
 
 static void expect_refused(int (*command)(int, char **), const char *words, int status,

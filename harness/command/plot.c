@@ -362,9 +362,13 @@ int command_plot(int argc, char **argv)
         results *all = results_read(files.items[i], preset, scale);
         drawing drawing = {all, folder, keep_data, 0};
         if (!all || make_folder(folder) < 0 || draw_results(&drawing, length) < 0 ||
-            (!drawing.drawn && fail("%s: no row ended well, so there is nothing to draw",
-                                    files.items[i])))
+            (!drawing.drawn && fail("%s: no row ended well%s, so there is nothing to draw",
+                                    files.items[i],
+                                    all->untimed ? " on a GPU of its host's own" : "")))
             status = command_failed();
+        char note[160];
+        if (status == 0 && results_untimed(all, note, sizeof note))
+            fprintf(stderr, "apbench: %s: %s\n", files.items[i], note);
         results_free(all);
     }
     text_list_free(&files);

@@ -197,6 +197,9 @@ void print_provenance(const results *all, FILE *out)
                 "\nPaper: %s of \"APB\" (Huang et al., ACL 2025, arXiv 2502.12085); 8 A800-80GB "
                 "over NVLink 3.\n",
                 all->paper_name);
+    char note[160];
+    if (results_untimed(all, note, sizeof note))
+        fprintf(out, "\n%s.\n", note);
     fprintf(out, "\n%d rows, %s to %s:\n", file->rows, csv_cell(file, 0, date),
             csv_cell(file, file->rows - 1, date));
     for (int i = 0; i < seen.count; i++) {

@@ -1,6 +1,7 @@
 /* Sorting the rows of a results file into series and groups. See results.h. */
 #include "harness/report/results.h"
 
+#include "harness/comm.h"
 #include "harness/error.h"
 #include "harness/program_files.h"
 #include "harness/sweep/preset.h"
@@ -8,6 +9,7 @@
 #include "methods/method.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +35,13 @@ static int integer_of(const csv *file, int row, const char *column, int otherwis
     return value >= 0 && value < 1e9 ? (int)value : otherwise;
 }
 
+/* A row that ended well, but with times that mean nothing. */
+static bool is_untimed(const results *all, const csv *file, int row)
+{
+    return file == all->ours && !all->accuracy && !strcmp(text_of(file, row, "status"), "ok") &&
+           strstr(text_of(file, row, "detail"), COMM_SHARED_GPU);
+}
+
 /* ---- Series ---- */
 
 /* Marks the inputs in which two rows of one method, model, hosts and length differ. */
@@ -50,8 +59,8 @@ static void find_varying(results *all)
         same[i] = csv_column(file, names[i]);
     all->varies = alloc_or_die((size_t)file->columns, sizeof *all->varies);
     for (int a = 0; a < file->rows; a++) {
-        for (int b = 0; b < a; b++) {
-            bool cell = true;
+        for (int b = 0; b < a && !is_untimed(all, file, a); b++) {
+            bool cell = !is_untimed(all, file, b);
             for (int i = 0; cell && i < SAME; i++)
                 cell = !strcmp(csv_cell(file, a, same[i]), csv_cell(file, b, same[i]));
             for (int i = 0; cell && i < columns; i++) {
@@ -124,6 +133,10 @@ static void add_rows(results *all, const csv *file)
 {
     all->rows = realloc_or_die(all->rows, (size_t)(all->row_count + file->rows), sizeof *all->rows);
     for (int i = 0; i < file->rows; i++) {
+        if (is_untimed(all, file, i)) {
+            all->untimed++;
+            continue;
+        }
         result *one = &all->rows[all->row_count++];
         *one = (result){.file = file, .row = i, .series = series_of(all, file, i)};
         one->model = text_of(file, i, "model");
@@ -177,7 +190,7 @@ static const char *paper_variant(const results *all, const char *method)
     const char *first = NULL;
     for (int i = 0; i < all->ours->rows; i++) {
         const char *variant = text_of(all->ours, i, "variant");
-        if (strcmp(text_of(all->ours, i, "method"), method))
+        if (strcmp(text_of(all->ours, i, "method"), method) || is_untimed(all, all->ours, i))
             continue;
         if (!*variant)
             return variant;
@@ -277,6 +290,15 @@ void results_free(results *all)
     csv_free(all->ours);
     csv_free(all->paper);
     free(all);
+}
+
+char *results_untimed(const results *all, char *text, int bytes)
+{
+    if (!all->untimed)
+        return NULL;
+    snprintf(text, (size_t)bytes, "%d row%s of hosts that share a GPU %s left out: their times mean "
+             "nothing", all->untimed, all->untimed > 1 ? "s" : "", all->untimed > 1 ? "are" : "is");
+    return text;
 }
 
 /* ---- Groups ---- */

@@ -40,8 +40,9 @@ typedef struct {
     csv *ours, *paper; /* paper NULL when the preset has no figures */
     char *paper_name;  /* "table14" */
     bool accuracy, scaled;
-    result *rows;
+    result *rows; /* less those whose times mean nothing, in speed results */
     int row_count;
+    int untimed; /* how many these are: COMM_SHARED_GPU */
     result_series *series;
     int series_count;
     bool *varies; /* [ours->columns] */
@@ -52,6 +53,9 @@ typedef struct {
  * layers than the model has are multiplied up. NULL with a sentence on failure. */
 results *results_read(const char *path, const char *preset, bool scale);
 void results_free(results *);
+
+/* Says how many rows are left out and why; NULL when none is. Returns text. */
+char *results_untimed(const results *, char *text, int bytes);
 
 /* The groups that get a table or figure of their own, in file order; to be freed: one for each
  * model and link and (by_hosts) number of hosts. A single host that only serves as the baseline of others

@@ -349,7 +349,7 @@ static int nccl_agree(const comm_driver *driver, int status)
 static const char *nccl_remark(const comm_driver *driver)
 {
     (void)driver;
-    return nccl_here.shared_gpu ? "shared GPU" : NULL;
+    return nccl_here.shared_gpu ? COMM_SHARED_GPU : NULL;
 }
 
 const comm_driver nccl_driver = {
