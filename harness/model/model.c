@@ -4,6 +4,7 @@
 #include "harness/model/model.h"
 
 #include "harness/error.h"
+#include "harness/model/names.h"
 #include "harness/model/safetensors.h"
 
 #include <errno.h>
@@ -348,28 +349,6 @@ static void fill_weights(model *m, uint64_t seed)
 
 /* ---- Opening ---- */
 
-/* The last part of a directory's path; of its real path where that part says nothing. */
-static char *last_part(const char *path)
-{
-    char *trimmed = copy_text(path), *real = NULL;
-    size_t bytes = strlen(trimmed);
-    while (bytes > 1 && trimmed[bytes - 1] == '/')
-        trimmed[--bytes] = 0;
-    const char *slash = strrchr(trimmed, '/');
-    char *part = copy_text(slash ? slash + 1 : trimmed);
-    if (!part[0] || !strcmp(part, ".") || !strcmp(part, "..")) {
-        real = realpath(path, NULL);
-        slash = real ? strrchr(real, '/') : NULL;
-        if (slash && slash[1]) {
-            free(part);
-            part = copy_text(slash + 1);
-        }
-    }
-    free(real);
-    free(trimmed);
-    return part;
-}
-
 /* The path of the retaining heads to load, to be freed; NULL when there are none. */
 static char *retaining_path(const model *m, const char *given)
 {
@@ -429,22 +408,6 @@ static int open_weights(model *m, const safetensors *files, const safetensors *h
     return 0;
 }
 
-/* Presets are known by name; a directory's last part alone would not tell two models apart. */
-static char *origin_of(const char *name, const char *directory, const char *heads)
-{
-    bool preset = !directory;
-    for (int i = 0; i < model_preset_count; i++)
-        preset |= !strcmp(model_presets[i].name, name);
-    char *full = preset ? NULL : realpath(directory, NULL), *full_heads = NULL;
-    if (heads)
-        full_heads = realpath(heads, NULL);
-    char *text = format_text("%s%s%s", full ? full : "", full_heads ? "+" : "",
-                             full_heads ? full_heads : "");
-    free(full);
-    free(full_heads);
-    return text;
-}
-
 model *model_open(const char *name, device *dev, int layers, uint64_t seed,
                   const char *retaining_heads)
 {
@@ -453,9 +416,9 @@ model *model_open(const char *name, device *dev, int layers, uint64_t seed,
     if (model_resolve(name, &config, &directory))
         return NULL;
     model *m = alloc_or_die(1, sizeof *m);
-    m->name = last_part(name);
+    m->name = model_name(name);
     m->directory = directory;
-    m->origin = origin_of(name, directory, retaining_heads);
+    m->origin = model_origin(name, directory, retaining_heads);
     m->config = config;
     m->dev = dev;
     m->random = !directory;
