@@ -173,7 +173,6 @@ __device__ __forceinline__ void multiply_shared(float (&d)[64], uint64_t a, uint
                  : "l"(a), "l"(b), "r"(accumulate));
 }
 
-
 __device__ __forceinline__ void multiply_shared(float (&d)[80], uint64_t a, uint64_t b,
                                                 int accumulate)
 {
