@@ -2,7 +2,7 @@
 # for the variables; lengths and names hold the numbers of hosts here.
 load scripts . '/style.gp'
 set logscale xy 2
-set xlabel 'hosts' offset 0, 0.9
+set xlabel 'hosts' offset 0, 0.4
 set ylabel 'prefill: times faster than FlashAttn on one host'
 set xtics ()
 do for [i = 1:words(lengths)] {
