@@ -93,6 +93,8 @@ for command in "speed --models tiny" "eval --tasks niah_single_1" \
     says "a bad method of ${command%% *} is said once" "apbench: *nonsense*" \
         $launch "$APBENCH" $command $threads $([[ $command == gen* ]] && echo --method || echo --methods) nonsense
 done
+says "a bad --profile is said once" "apbench: host 0: --profile 99: *" \
+    $launch "$APBENCH" speed $threads --models tiny --profile 99
 says "a bad flag of info is said once" "apbench: there is no flag --nonsense*" \
     $launch "$APBENCH" info $threads --nonsense 3
 says "links that one host lacks" "apbench: one host has no links*" \

@@ -9,9 +9,9 @@
 #include "harness/launch/control.h"
 
 /* What a launcher's processes have found by themselves before they joined, like a bad flag, all of
- * them have as a rule: the first says so, and when it ends the launcher ends the others. Those who
- * live on past this have found it alone. */
-#define ALONE_SECONDS 1
+ * them have as a rule: the first says so, and when it ends the launcher ends the others (Open MPI's
+ * mpirun takes a second). Those who live on past this have found it alone. */
+#define ALONE_SECONDS 3
 
 static bool joined, leads; /* a launch, while it is open */
 

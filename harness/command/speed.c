@@ -87,8 +87,7 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
     s.gemm_peak = shared[1];
     bool made = !status, misused = false;
     if (made)
-        status = m->driver->agree(m->driver, sweep_make(&f->axes, m->dev, room, m->driver->projected,
-                                                        m->most_hosts, &sweep));
+        status = sweep_make(&f->axes, m->dev, room, m->driver->projected, m->most_hosts, &sweep);
     const sweep_cell *profiled = NULL;
     if (!status && f->profile) {
         profiled = profile_find(&sweep, f->profile);
@@ -96,6 +95,8 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
     } else if (!status && !f->dry_run) {
         status = check_paper_preset(f, &s);
     }
+    if (made)
+        status = m->driver->agree(m->driver, status); /* a model may be missing on one machine */
     misused = made && status;
     if (!status && m->leader && sweep.left_out)
         fprintf(stderr, "%d cells want more hosts than the %d of this launch: left out\n",

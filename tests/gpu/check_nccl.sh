@@ -59,6 +59,26 @@ print(len(rows), len({len(row) for row in rows}), text.endswith("\n"))' "$csv")
 [ "$found" = "3 1 True" ]
 verdict $? "the CSV is whole" "rows, widths, whole last line: $found instead of 3 1 True"
 
+# Measured links: figures above 0, a link that a sweep takes, and a word on what they are worth.
+"$apbench" info --device cuda --comm nccl --spawn 4 --sizes 1K,1M,16M >"$scratch/said" 2>&1
+status=$?
+lines=$(grep -cE '^link .*bytes: +pairs 1 apart [0-9.e+]+ [um]s .*, 2 apart .*; all_gather, a step [0-9.e+]+ [um]s ' \
+    "$scratch/said")
+link=$(sed -n 's/^fit .*both: --link \(custom:[^ ]*\) .*/\1/p' "$scratch/said")
+[ $status = 0 ] && [ "$lines" = 3 ] && [ -n "$link" ] &&
+    grep -q '^note .*shared GPU.*mean nothing' "$scratch/said" &&
+    "$apbench" speed --models tiny --methods ring --hosts 8 --link "$link" --dry-run >"$scratch/dry" 2>&1
+verdict $? "links measured by four ranks: $link" "status $status, $lines lines"
+
+# What is wrong is said once, be it found before the ranks start, or by all of them.
+for wrong in "info --nonsense" "speed --methods nonsense" "eval --hosts 0" "generate --prompt x --hosts x" \
+    "generate --prompt x --model /nowhere" "speed --models /nowhere" "eval --models /nowhere"; do
+    "$apbench" $wrong --device cuda --comm nccl --spawn 4 >"$scratch/said" 2>&1 </dev/null
+    status=$?
+    [ $status != 0 ] && [ "$(grep -c '^apbench: ' "$scratch/said")" = 1 ] && [ "$(wc -l <"$scratch/said")" = 1 ]
+    verdict $? "$wrong: said once" "status $status, $(wc -l <"$scratch/said") lines"
+done
+
 csv=$scratch/late.csv
 begin=$(date +%s%N)
 $sweep --methods ring --hosts 4 --lengths 16K --reps 3000 --timeout 3 --out "$csv" \
