@@ -18,9 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Blocks of a transfer's kernel: more would take multiprocessors from the attention that runs beside
- * it (NCCL_MAX_CTAS in the environment overrules this). */
-enum { MOST_BLOCKS = 8 };
 
 nccl_process nccl_here = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -113,7 +110,7 @@ static ncclConfig_t configuration(void)
 {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 1;
-    config.maxCTAs = MOST_BLOCKS;
+    config.maxCTAs = NCCL_BLOCKS;
     return config;
 }
 
@@ -205,6 +202,7 @@ static int run_host(const comm_driver *driver, int hosts, device *dev, timeline 
     }
     while (nccl_here.transfer_count)
         nccl_forget_transfer(&nccl_here.transfers[nccl_here.transfer_count - 1]);
+    cuda_of(dev)->kept_free = 0;
     if (sentence)
         fail("%s", sentence);
     free(sentence);

@@ -9,6 +9,10 @@
 #include <nccl.h>
 #include <pthread.h>
 
+/* Blocks of a transfer's kernel: more would take multiprocessors from the attention that runs beside
+ * it (NCCL_MAX_CTAS in the environment overrules this). */
+enum { NCCL_BLOCKS = 8 };
+
 /* A transfer that has been started and not yet waited for. */
 typedef struct {
     int handle;

@@ -58,12 +58,21 @@ static int follow_compute(const comm *c, const char *call)
     return nccl_check_cuda(cudaStreamWaitEvent(nccl_here.stream, nccl_here.ready, 0), call);
 }
 
+/* A kernel that stays on every multiprocessor until its work is done (attention on Hopper) would keep a
+ * transfer from starting beside it: what is queued while one is under way leaves it room. */
+static void leave_room(const comm *c)
+{
+    bool under_way = c->size > 1 && nccl_here.transfer_count > 0;
+    cuda_of(c->dev)->kept_free = under_way ? NCCL_BLOCKS : 0;
+}
+
 /* The start is over: the event behind it, the entry's end. The handle, or -1. */
 static int end_start(comm *c, nccl_transfer *t, timeline_entry *entry, int result)
 {
     if (result == 0)
         result = nccl_check_cuda(cudaEventRecord(t->done, nccl_here.stream),
                                  transfer_names[t->kind]);
+    leave_room(c);
     timeline_resume(c->time, entry);
     return result < 0 ? -1 : t->handle;
 }
@@ -90,6 +99,7 @@ int nccl_wait(comm *c, int handle)
     timeline_resume(c->time, entry);
     if (result == 0)
         nccl_forget_transfer(t);
+    leave_room(c);
     return result;
 }
 
