@@ -1,7 +1,8 @@
 #!/bin/bash
-# The whole path in one command: sets up what is missing, builds, runs the preset `quick` (speed and
-# accuracy), and makes the table and the plots, under results/local/COMMIT. Called again, it repeats
-# no finished cell: results are kept by commit, and a row is written when its cell is done.
+# The whole path in one command: sets up what is missing, builds, runs the preset `quick`, or `quick-gpu`
+# where the machine has a GPU (speed and accuracy), and makes the table and the plots, under
+# results/local/COMMIT. Called again, it repeats no finished cell: results are kept by commit, and a
+# row is written when its cell is done.
 #
 #     ./run_all.sh [FLAGS...]      flags that both `apbench speed` and `apbench eval` know: --threads 8
 set -eu
@@ -20,6 +21,13 @@ make --no-print-directory -j"$(nproc)" all
 program=build/apbench
 folder=results/local/$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 preset=quick
+if nvidia-smi -L >/dev/null 2>&1; then
+    if "$program" list devices | grep -q '^cuda '; then
+        preset=quick-gpu
+    else
+        echo "run_all: the GPU is left idle: this build has no cuda device (nvcc was not found)" >&2
+    fi
+fi
 mkdir -p "$folder"
 
 # Flags that one of the two commands does not know are refused before anything runs.

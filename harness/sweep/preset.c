@@ -13,6 +13,12 @@ const preset preset_table[] = {
     {"quick", "eval", "two needle tasks of five samples: minutes",
      "--models smollm2 --methods flash,star,apb --hosts 4 --lengths 1K "
      "--tasks niah_single_1,niah_multikey_1 --samples 5"},
+    {"quick-gpu", "speed", "what run_all.sh times on a machine with a GPU, projected from one: minutes",
+     "--device cuda --models llama-3.1-8b --methods flash,ring,zigzag,ulysses,star,apb --hosts 8 "
+     "--lengths 32K,64K --reps 1 --warmup 1 --new-tokens 4 --link a800-paper,nvlink4"},
+    {"quick-gpu", "eval", "the eight needle tasks in bf16: a minute",
+     "--device cuda --models smollm2 --methods flash,star,apb --hosts 4 --lengths 1K --tasks niah "
+     "--samples 5"},
     {"niah", "eval", "the eight needle tasks on the default model, 20 samples each: two hours on two cores",
      "--models smollm2 --methods flash,star,apb --hosts 4 --lengths 1K,2K --tasks niah "
      "--samples 20"},
