@@ -177,13 +177,20 @@ bench-gpu:
 	@$(AGAIN) $(BUILD)/apbench $(PEER_LIBRARY)
 	@tests/peer/gpu/run.sh $(BUILD) $(ARGUMENTS)
 
+# Attention alone, as each method calls it, in turn with cuDNN and FlashAttention-2; errors of ours and of
+# FlashAttention-2. ARGUMENTS="--quick", "--only causal,ring,apb,decode,error", "--budget SECONDS".
+bench-attention:
+	@$(if $(CUDA),,echo "bench-attention: no nvcc was found: this build has no cuda device" >&2; exit 1)
+	@$(AGAIN) $(BUILD)/apbench $(PEER_LIBRARY)
+	@tests/peer/gpu/run.sh $(BUILD) calls $(ARGUMENTS)
+
 # GFLOP/s and GB/s of the cpu device's operations (not a test).
 bench-kernels: setup
 	@$(AGAIN) $(BUILD)/tests/bench_kernels
 	@$(BUILD)/tests/bench_kernels
 
 .PHONY: all force tests setup test run-tests test-mpi gpu-programs test-gpu \
-        test-gpu-sanitize references bench-peer bench-gpu bench-kernels clean
+        test-gpu-sanitize references bench-peer bench-gpu bench-attention bench-kernels clean
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(TESTS:=.d) $(LAUNCHED:=.d) $(TEST_SUPPORT:.o=.d)
 -include $(GPU_PROGRAMS:=.d) $(GPU_SUPPORT:.o=.d) $(PEER_OBJECTS:.o=.d)

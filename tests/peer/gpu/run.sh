@@ -3,14 +3,16 @@
 # under results/local/gpu-peer (or $OUT_FOLDER). Called by `make bench-gpu`.
 #
 #     tests/peer/gpu/run.sh BUILD [--quick]      --quick: fewer shapes, prefill at 32K alone
+#     tests/peer/gpu/run.sh BUILD calls [...]    attention as methods call it alone, with calls.py's options
+#                                                (make bench-attention)
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1
 quick=${2:-}
 case $quick in
-"" | --quick) ;;
+"" | --quick | calls) ;;
 *)
-    echo "bench-gpu: unknown argument '$quick'; there is --quick" >&2
+    echo "bench-gpu: unknown argument '$quick'; there are --quick and calls" >&2
     exit 2
     ;;
 esac
@@ -31,6 +33,11 @@ mkdir -p "$folder"
 export PYTHONUNBUFFERED=1
 library=$(cd "$build" && pwd)/tests/libapbench_peer.so
 program=$(cd "$build" && pwd)/apbench
+if [ "$quick" = calls ]; then
+    shift 2
+    exec "$python" "$here/calls.py" --library "$library" --program "$program" \
+        --out "$folder/calls.csv" "$@"
+fi
 status=0
 "$python" "$here/attention.py" --library "$library" --program "$program" $quick \
     --out "$folder/attention.csv" || status=1

@@ -40,36 +40,24 @@ void peer_close(void)
     cuda_device.close(&cuda_device);
 }
 
-/* One segment: q and out [rows, heads, head_dim], k and v [length, kv_heads, head_dim] through their
- * strides. Key j is visible to row i iff j <= i + causal_offset. lse [rows, heads] float32 or NULL. */
-int peer_attention(int64_t rows, int heads, int kv_heads, int head_dim, float scale, const void *q,
-                   int64_t q_row_stride, const void *k, const void *v, int64_t kv_row_stride,
-                   int64_t kv_head_stride, int64_t length, int64_t causal_offset, void *out,
-                   int64_t out_row_stride, float *lse)
+/* attn_call as in kernels/device.h, field by field: ours.py has the same structure. */
+int peer_attend(const attn_call *call)
 {
     if (!cuda_device.state)
-        return fail("peer_attention: the device is not open");
-    attn_segment segment = {.k = k,
-                            .v = v,
-                            .row_stride = kv_row_stride,
-                            .head_stride = kv_head_stride,
-                            .length = length,
-                            .row_end = rows,
-                            .causal_offset = causal_offset};
-    attn_call call = {.rows = rows,
-                      .heads = heads,
-                      .kv_heads = kv_heads,
-                      .head_dim = head_dim,
-                      .scale = scale,
-                      .q = q,
-                      .q_row_stride = q_row_stride,
-                      .out = out,
-                      .out_row_stride = out_row_stride,
-                      .lse = lse,
-                      .segments = &segment,
-                      .segment_count = 1};
-    cuda_device.attention(&cuda_device, &call);
+        return fail("peer_attend: the device is not open");
+    cuda_device.attention(&cuda_device, call);
     return 0;
+}
+
+/* For ours.py to compare with its own idea of the structures. */
+size_t peer_call_bytes(void)
+{
+    return sizeof(attn_call);
+}
+
+size_t peer_segment_bytes(void)
+{
+    return sizeof(attn_segment);
 }
 
 /* c [m, n] = or += a [m, k] w [n, k]^T, all packed; mode as in device.h (0 store, 1 store float32,

@@ -1,0 +1,500 @@
+"""The attention calls that methods make, in turn with cuDNN and FlashAttention-2 (through PyTorch).
+
+    causal   whole documents (flash, ulysses, star): 32/8, 40/8, 56/8 heads of 128, 9/3 of 64
+    ring     a whole block of keys and no mask: stored, into a float32 running result, folded into it
+    apb      anchor, passing blocks and block in one call, for each rank of 8, against our causal call
+             of as many pairs and against what a user of cuDNN does: three calls, a concatenation and
+             a merge by log-sum-exps
+    decode   1, 4, 8 rows over 128K and 512K keys (bytes beside the copy rate of the same run), and 50
+             rows of a query (floor: bytes at the copy rate or padded FLOPs at a product's rate)
+    error    root mean square and largest error of ours and of FlashAttention-2 against float64, on
+             random, large, equal and one-huge-score inputs; two runs bit for bit
+
+Works take turns on the same tensors, inputs rotate where they would stay in the L2 cache, figures are
+medians over rounds and ratios medians of each round's. Each case prints one line; every case is
+checked. The CSV (--out) has a row for each case and kernel. `below` marks a bar of the project that was
+missed; the exit status is 1 only for wrong results.
+"""
+
+import argparse
+import math
+import statistics
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from attention_error import errors
+from ours import Ours, Segment
+from turns import Clock, identity, in_turn, size, tokens, write_csv
+
+SECTIONS = ["causal", "ring", "apb", "decode", "error"]
+LLAMA, QWEN, YI, SMOLLM2 = (32, 8, 128), (40, 8, 128), (56, 8, 128), (9, 3, 64)
+BACKENDS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "fa2": SDPBackend.FLASH_ATTENTION}
+CHOICE = "cuda_attention_choice"  # kernels/cuda/cuda.h
+BEST, PACKED, HOPPER = 0, 2, 3
+MOST_ERROR = 1e-2  # of a result's norm: bf16 leaves 2e-3 to 4e-3, a wrong key or mask far more
+# The paper's table 14 (methods/apb.c): anchor and passing tokens by length, and a query of 50.
+APB, QUERY, HOSTS = {32 << 10: (1024, 512), 64 << 10: (2048, 1024), 128 << 10: (4096, 2048)}, 50, 8
+# Bars of causal calls against cuDNN.
+CAUSAL_BARS = {4: 1.0, 8: 1.05, 16: 1.05, 32: 1.05, 64: 1.05, 128: 1.1}
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--library", required=True, help="libapbench_peer.so")
+    parser.add_argument("--program", help="apbench, for its version")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="comma list of sections")
+    parser.add_argument("--quick", action="store_true", help="fewer cases, below 60 s")
+    parser.add_argument("--budget", type=float, help="seconds of all cases; later ones are skipped")
+    parser.add_argument("--out", help="CSV")
+    options = parser.parse_args()
+    options.only = options.only.split(",")
+    unknown = set(options.only) - set(SECTIONS)
+    if unknown:
+        parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are "
+                     f"{', '.join(SECTIONS)}")
+    options.budget = options.budget or (50 if options.quick else 220)
+    return options
+
+
+def random(*sizes):
+    return torch.randn(sizes, dtype=torch.bfloat16, device="cuda")
+
+
+def relative(a, b):
+    """||a - b|| / ||b||, NaN when there is a NaN."""
+    difference = norm = 0.0
+    for x, y in zip(a.split(4096), b.split(4096)):
+        difference += (x.float() - y.float()).square().sum(dtype=torch.float64).item()
+        norm += y.float().square().sum(dtype=torch.float64).item()
+    return math.sqrt(difference / norm)
+
+
+def keys_of(kv):
+    return kv[:, :, 0], kv[:, :, 1]
+
+
+def batched(x):
+    """[tokens, heads, d] as [1, heads, tokens, d]."""
+    return x.permute(1, 0, 2).unsqueeze(0)
+
+
+class Peer:
+    """One backend of torch's scaled_dot_product_attention."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def call(self, q, kv, causal):
+        """A function that queues the call and returns [rows, heads, d]."""
+        operands = [batched(x) for x in (q, *keys_of(kv))]
+        grouped = q.shape[1] != kv.shape[1]
+
+        def run():
+            return F.scaled_dot_product_attention(*operands, is_causal=causal, enable_gqa=grouped)[
+                0].permute(1, 0, 2)
+        return run
+
+    def partial(self, q, kv, causal):
+        """Output [1, heads, rows, d] and log-sum-exp [1, heads, rows]."""
+        operands = [batched(x) for x in (q, *keys_of(kv))]
+        aten = torch.ops.aten
+        if self.name == "cudnn":
+            found = aten._scaled_dot_product_cudnn_attention(*operands, None, True, 0.0, causal)
+        else:
+            found = aten._scaled_dot_product_flash_attention(*operands, 0.0, causal)
+        return found[0], found[1].reshape(1, q.shape[1], q.shape[0])
+
+    def turns(self, runs):
+        work = turning(runs)
+
+        def within(calls):
+            with sdpa_kernel(BACKENDS[self.name]):
+                work(calls)
+        return within
+
+    def once(self, run):
+        with sdpa_kernel(BACKENDS[self.name]):
+            return run()
+
+
+def turning(runs):
+    """A work that goes round the functions, one for each set of inputs."""
+    at = [0]
+
+    def work(calls):
+        for _ in range(calls):
+            runs[at[0] % len(runs)]()
+            at[0] += 1
+    return work
+
+
+class Bench:
+    def __init__(self, options, library, clock, same):
+        self.options, self.library, self.clock, self.same = options, library, clock, same
+        self.rows, self.failures, self.below, self.skipped = [], [], [], 0
+        self.begun = time.time()
+        self.peers = [Peer(name) for name in BACKENDS]
+        self.cache = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 50 << 20)
+        self.seconds = 0.5 if options.quick else 0.9  # of rounds for a case
+
+    def sets(self, bytes_of_one):
+        """How many sets of inputs go round, so that none is found in the L2 cache."""
+        return max(1, min(8, math.ceil(2 * self.cache / bytes_of_one)))
+
+    def spent(self, label):
+        if time.time() - self.begun < self.options.budget:
+            return False
+        self.skipped += 1
+        print(f"skip {label}: the budget of {self.options.budget:g} s is spent", flush=True)
+        return True
+
+    def wrong(self, label, what):
+        self.failures.append(f"{label}: {what}")
+        print(f"not ok {label}: {what}", flush=True)
+
+    def expect(self, label, got, want, most=MOST_ERROR):
+        error = relative(got, want)
+        if not error < most:
+            self.wrong(label, f"relative difference {error:.3g}, {most:g} allowed")
+
+    def bar(self, label, what, ratio, least):
+        if ratio >= least:
+            return ""
+        self.below.append(f"{label}: {what} {ratio:.3f}, the bar is {least:g}")
+        return f"  below {least:g}"
+
+    def ours(self, runs, choice=BEST):
+        work = turning(runs)
+
+        def chosen(calls):
+            self.library.set(CHOICE, choice)
+            work(calls)
+            self.library.set(CHOICE, BEST)
+        return chosen
+
+    def refused(self, label, name, error):
+        print(f"     {label}: {name} refuses: {str(error).splitlines()[0]}", flush=True)
+
+    def measure(self, section, label, works, amounts, unit="TFLOP/s", scale=1e12, **columns):
+        """Times the works in turn; the first is ours. Returns {name: (rate, ratio of the first's rate
+        to it)}."""
+        times, calls = in_turn(works, self.clock, self.seconds)
+        first = next(iter(works))
+        found = {}
+        for name, (seconds, mhz) in times.items():
+            rate = amounts[name] / statistics.median(seconds) / scale
+            ratio = statistics.median(theirs / amounts[name] / (ours / amounts[first])
+                                      for theirs, ours in zip(seconds, times[first][0]))
+            found[name] = rate, ratio
+            self.rows.append({
+                "section": section, "case": label, "heads": "", "kv_heads": "", "head_dim": "",
+                "rows": "", "keys": "", "rank": "", "kernel": name,
+                "seconds": f"{statistics.median(seconds):.8f}", "rate": f"{rate:.2f}", "unit": unit,
+                "ratio": f"{ratio:.4f}", "least_s": f"{min(seconds):.8f}",
+                "most_s": f"{max(seconds):.8f}", "mhz": mhz, "rounds": len(seconds), "calls": calls,
+            } | columns | self.same)
+        if self.options.out:
+            write_csv(self.options.out, self.rows)
+        return found
+
+    def line(self, label, found, tail=""):
+        text = "  ".join(f"{name} {rate:7.1f}" + (f" ({ratio:.3f})" if i else "")
+                         for i, (name, (rate, ratio)) in enumerate(found.items()))
+        print(f"{label:34} {text}{tail}   [{time.time() - self.begun:.0f} s]", flush=True)
+
+
+def columns_of(shape, rows, keys, rank=""):
+    heads, kv_heads, width = shape
+    return {"heads": heads, "kv_heads": kv_heads, "head_dim": width, "rows": rows, "keys": keys,
+            "rank": rank}
+
+
+def name_of(shape):
+    return "/".join(map(str, shape))
+
+
+# ---- causal ----
+
+def causal(bench):
+    plan = [(LLAMA, "4K,8K,16K,32K,64K,128K"), (QWEN, "4K,8K,16K,32K,64K,128K"),
+            (YI, "4K,8K,16K,32K,64K,128K"), (SMOLLM2, "8K,16K,32K,64K")]
+    if bench.options.quick:
+        plan = [(LLAMA, "4K,8K,32K,128K"), (QWEN, "16K"), (YI, "16K"), (SMOLLM2, "8K,32K")]
+    for shape, lengths in plan:
+        for length in map(tokens, lengths.split(",")):
+            label = f"causal {name_of(shape)} {size(length)}"
+            if not bench.spent(label):
+                causal_case(bench, label, shape, length)
+
+
+def causal_case(bench, label, shape, length):
+    heads, kv_heads, width = shape
+    sets = bench.sets(2 * length * width * (2 * heads + 2 * kv_heads))
+    inputs = [(random(length, heads, width), random(length, kv_heads, 2, width)) for _ in range(sets)]
+    outs = [torch.empty_like(q) for q, _ in inputs]
+    runs = [bench.library.call_of(q, [Segment(*keys_of(kv), 0, length, 0)], out)
+            for (q, kv), out in zip(inputs, outs)]
+    runs[0]()
+    works = {"ours": bench.ours(runs)}
+    for peer in bench.peers:
+        if bench.options.quick and peer.name == "fa2" and length > 32 << 10:
+            continue
+        theirs = [peer.call(q, kv, True) for q, kv in inputs]
+        try:
+            bench.expect(f"{label} ours to {peer.name}", outs[0], peer.once(theirs[0]))
+            works[peer.name] = peer.turns(theirs)
+        except RuntimeError as error:
+            bench.refused(label, peer.name, error)
+    flops = 4 * (length * (length + 1) / 2) * heads * width
+    found = bench.measure("causal", label, works, dict.fromkeys(works, flops),
+                          **columns_of(shape, length, length))
+    tail = ""
+    if "cudnn" in found and shape in (LLAMA, SMOLLM2):
+        least = CAUSAL_BARS[length >> 10] if shape == LLAMA else 1.0
+        tail = bench.bar(label, "of cuDNN", found["cudnn"][1], least)
+    bench.line(label, found, tail)
+
+
+# ---- ring ----
+
+def ring(bench):
+    for length in (8 << 10, 16 << 10):
+        label = f"ring {name_of(LLAMA)} {size(length)} x {size(length)}"
+        if not bench.spent(label):
+            ring_case(bench, label, LLAMA, length)
+
+
+def ring_case(bench, label, shape, length):
+    heads, kv_heads, width = shape
+    sets = bench.sets(2 * length * width * (2 * heads + 2 * kv_heads))
+    inputs = [(random(length, heads, width), random(length, kv_heads, 2, width)) for _ in range(sets)]
+    outs = [torch.empty_like(q) for q, _ in inputs]
+    accs = [torch.empty(q.shape, dtype=torch.float32, device="cuda") for q, _ in inputs]
+    lses = [torch.empty(length, heads, dtype=torch.float32, device="cuda") for _ in inputs]
+
+    def calls(**kind):
+        return [bench.library.call_of(
+            q, [Segment(*keys_of(kv), 0, length)], outs[i] if not kind else None,
+            accs[i] if kind else None, lses[i], **kind) for i, (q, kv) in enumerate(inputs)]
+    stored, fresh, folding = calls(), calls(fold=False), calls(fold=True)
+    # The same keys folded in once more: the same output, and a log-sum-exp that is larger by ln 2.
+    for i in range(sets):
+        fresh[i]()
+    before = lses[0].clone()
+    folding[0]()
+    twice = (lses[0] - before - math.log(2)).abs().max().item()
+    if not twice < 1e-4:
+        bench.wrong(label, f"folded in twice, the log-sum-exp is off by {twice:.3g}")
+    stored[0]()
+    bench.expect(f"{label} folded in twice to stored", accs[0], outs[0])
+    works = {"ours": bench.ours(stored)}
+    for peer in bench.peers:
+        theirs = [peer.call(q, kv, False) for q, kv in inputs]
+        try:
+            bench.expect(f"{label} ours to {peer.name}", outs[0], peer.once(theirs[0]))
+            works[peer.name] = peer.turns(theirs)
+        except RuntimeError as error:
+            bench.refused(label, peer.name, error)
+    works |= {"acc": bench.ours(fresh), "fold": bench.ours(folding)}
+    flops = 4 * length * length * heads * width
+    found = bench.measure("ring", label, works, dict.fromkeys(works, flops),
+                          **columns_of(shape, length, length))
+    tail = f"  folding costs {100 * (found['fold'][1] - 1):.1f} %"
+    if "cudnn" in found:
+        tail += bench.bar(label, "of cuDNN", found["cudnn"][1], 1.03)
+    bench.line(label, found, tail)
+
+
+# ---- apb ----
+
+def apb(bench):
+    lengths = [32 << 10, 128 << 10] if bench.options.quick else list(APB)
+    for length in lengths:
+        for rank in (1, 4, 7) if bench.options.quick else range(HOSTS):
+            label = f"apb {name_of(LLAMA)} {size(length)} rank {rank}"
+            if not bench.spent(label):
+                apb_case(bench, label, LLAMA, length, rank)
+
+
+class ApbInputs:
+    """What methods/apb.c has at its call: rows [anchor | block], slabs [hosts l_p] of all hosts."""
+
+    def __init__(self, shape, length, rank):
+        heads, kv_heads, width = shape
+        self.anchor, l_p = APB[length]
+        self.anchor *= rank > 0
+        block = math.ceil((length - QUERY) / HOSTS)
+        self.rows = self.anchor + block
+        self.q = random(self.rows, heads, width)
+        self.out = torch.empty_like(self.q)
+        self.anchor_kv = random(self.anchor, kv_heads, 2, width)
+        self.passed_kv = random(HOSTS * l_p, kv_heads, 2, width)[:rank * l_p]
+        self.block_kv = random(block, kv_heads, 2, width)
+
+    def segments(self):
+        parts = [(self.anchor_kv, 0, 0), (self.passed_kv, self.anchor, None),
+                 (self.block_kv, self.anchor, 0)]
+        return [Segment(*keys_of(kv), begin, self.rows, kv.shape[0] if offset is None else offset)
+                for kv, begin, offset in parts if kv.shape[0]]
+
+    def several_calls(self, peer):
+        """The same by calls that know no segments."""
+        q_anchor, q_block = self.q[:self.anchor], self.q[self.anchor:]
+        out = torch.empty_like(self.q)
+
+        def run():
+            own, own_lse = peer.partial(q_block, self.block_kv, True)
+            if not self.anchor:
+                return own[0].permute(1, 0, 2)
+            out[:self.anchor] = peer.partial(q_anchor, self.anchor_kv, True)[0][0].permute(1, 0, 2)
+            seen, seen_lse = peer.partial(q_block, torch.cat((self.anchor_kv, self.passed_kv)), False)
+            share = torch.sigmoid(own_lse - seen_lse).unsqueeze(-1)
+            out[self.anchor:] = torch.lerp(seen.float(), own.float(), share)[0].permute(1, 0, 2)
+            return out
+        return run
+
+
+def apb_case(bench, label, shape, length, rank):
+    heads, kv_heads, width = shape
+    first = ApbInputs(shape, length, rank)
+    bytes_of_one = 2 * width * (2 * heads * first.rows + 2 * kv_heads * sum(
+        s.k.shape[0] for s in first.segments()))
+    inputs = [first] + [ApbInputs(shape, length, rank) for _ in range(bench.sets(bytes_of_one) - 1)]
+    runs = [bench.library.call_of(x.q, x.segments(), x.out) for x in inputs]
+    runs[0]()
+    pairs = sum(s.pairs() for s in first.segments())
+    equal = int((math.sqrt(8 * pairs + 1) - 1) / 2)  # rows of a causal call of as many pairs
+    causals = [(random(equal, heads, width), random(equal, kv_heads, 2, width)) for _ in inputs]
+    works = {"ours": bench.ours(runs), "causal": bench.ours(
+        [bench.library.call_of(q, [Segment(*keys_of(kv), 0, equal, 0)], torch.empty_like(q))
+         for q, kv in causals])}
+    amounts = {"ours": 4 * pairs * heads * width,
+               "causal": 4 * (equal * (equal + 1) / 2) * heads * width}
+    for peer in bench.peers:
+        theirs = [x.several_calls(peer) for x in inputs]
+        try:
+            bench.expect(f"{label} ours to {peer.name}'s calls", first.out, peer.once(theirs[0]))
+            works[peer.name + "s"] = peer.turns(theirs)
+            amounts[peer.name + "s"] = amounts["ours"]
+        except RuntimeError as error:
+            bench.refused(label, peer.name, error)
+    found = bench.measure("apb", label, works, amounts,
+                          **columns_of(shape, first.rows, sum(s.k.shape[0] for s in first.segments()),
+                                       rank))
+    bench.line(label, found, bench.bar(label, "of our causal call", found["causal"][1], 0.97))
+
+
+# ---- decode, query ----
+
+def few_rows_exact(q, parts):
+    """float32 reference: parts of (kv, causal)."""
+    rows, heads, width = q.shape
+    out = torch.empty(q.shape, dtype=torch.float32, device="cuda")
+    group = heads // parts[0][0].shape[1]
+    for h in range(heads // group):
+        mine = q[:, h * group:(h + 1) * group].permute(1, 0, 2).float() / math.sqrt(width)
+        scores = []
+        for kv, causal in parts:
+            s = mine @ kv[:, h, 0].float().T
+            if causal:
+                hidden = torch.ones(rows, rows, dtype=torch.bool, device="cuda").triu(1)
+                s.masked_fill_(hidden, -math.inf)
+            scores.append(s)
+        weights = torch.softmax(torch.cat(scores, dim=2), dim=2)
+        values = torch.cat([kv[:, h, 1].float() for kv, _ in parts])
+        out[:, h * group:(h + 1) * group] = (weights @ values).permute(1, 0, 2)
+    return out
+
+
+def decode(bench):
+    plan = [(rows, keys) for keys in (128 << 10, 512 << 10) for rows in (1, 4, 8)]
+    plan += [(50, 16 << 10), (50, 128 << 10)]
+    if bench.options.quick:
+        plan = [(1, 128 << 10), (8, 128 << 10), (8, 512 << 10), (50, 128 << 10)]
+    source = random(256 << 20)
+    target = torch.empty_like(source)
+    a, b = random(8192, 8192), random(8192, 8192)
+    product = torch.empty_like(a)
+    others = {"copy": (turning([lambda: target.copy_(source)]), 2.0 * 2 * source.numel()),
+              "product": (turning([lambda: torch.mm(a, b, out=product)]), 2.0 * 8192**3)}
+    for rows, keys in plan:
+        label = f"{'decode' if rows < 50 else 'query'} {name_of(LLAMA)} {rows} x {size(keys)}"
+        if not bench.spent(label):
+            few_rows_case(bench, label, LLAMA, rows, keys, others)
+
+
+def few_rows_case(bench, label, shape, rows, keys, others):
+    heads, kv_heads, width = shape
+    bytes_of_one = 2.0 * 2 * (keys + rows) * kv_heads * width + 2.0 * 2 * rows * heads * width
+    inputs = [(random(rows, heads, width), random(keys, kv_heads, 2, width),
+               random(rows, kv_heads, 2, width)) for _ in range(bench.sets(bytes_of_one))]
+    works, exact = {}, few_rows_exact(inputs[0][0], [(inputs[0][1], False), (inputs[0][2], True)])
+    for name, choice in {"ours": BEST, "packed": PACKED, "hopper": HOPPER}.items():
+        outs = [torch.full_like(q, math.nan) for q, _, _ in inputs]
+        runs = [bench.library.call_of(q, [Segment(*keys_of(kv), 0, rows),
+                                          Segment(*keys_of(own), 0, rows, 0)], out)
+                for (q, kv, own), out in zip(inputs, outs)]
+        works[name] = bench.ours(runs, choice)
+        works[name](len(runs))
+        bench.expect(f"{label} {name}", outs[0], exact)
+    for peer in bench.peers:  # they see the long keys alone
+        theirs = [peer.call(q, kv, False) for q, kv, _ in inputs]
+        try:
+            peer.once(theirs[0])
+            works[peer.name] = peer.turns(theirs)
+        except RuntimeError as error:
+            bench.refused(label, peer.name, error)
+    amounts = dict.fromkeys(works, bytes_of_one)
+    for name, (work, amount) in others.items():
+        works[name], amounts[name] = work, amount
+    found = bench.measure("decode", label, works, amounts, "GB/s", 1e9,
+                          **columns_of(shape, rows, keys + rows))
+    copy, product = found["copy"][0], found.pop("product")[0]
+    share = found["ours"][0] / copy
+    if rows < 50:
+        tail = f"  {100 * share:.1f} % of the copy rate" + bench.bar(label, "of the copy rate", share,
+                                                                     0.85)
+    else:
+        padded = math.ceil(rows * (heads // kv_heads) / 64) * 64 * kv_heads
+        floor = max(bytes_of_one / copy / 1e9,
+                    4.0 * padded * (keys + rows) * width / product / 1e9)
+        times = bytes_of_one / found["ours"][0] / 1e9 / floor
+        tail = f"  {times:.2f} times its floor of {1e6 * floor:.0f} us"
+        tail += bench.bar(label, "floor / time", 1 / times, 1 / 1.2)
+    bench.line(label, found, tail)
+
+
+def main():
+    options = parse()
+    torch.cuda.init()
+    torch.manual_seed(1)
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream), torch.inference_mode():
+        library = Ours(options.library, stream)
+        same = identity(options.program)
+        bench = Bench(options, library, Clock(), same)
+        print(f"{library.title}; torch {same['torch']}, cuDNN {same['cudnn']}; TFLOP/s of visible "
+              "pairs, or GB/s; in brackets our rate as a multiple of it", flush=True)
+        parts = {"causal": causal, "ring": ring, "apb": apb, "decode": decode, "error": errors}
+        for section in SECTIONS:
+            if section in options.only:
+                parts[section](bench)
+                torch.cuda.empty_cache()
+        torch.cuda.synchronize()
+        library.close()
+    if options.out and bench.rows:
+        write_csv(options.out, bench.rows)
+    for text in bench.below:
+        print(f"below: {text}")
+    print(f"bench-attention: {len(bench.rows)} figures in {time.time() - bench.begun:.0f} s, "
+          f"{len(bench.below)} below a bar, {bench.skipped} skipped, "
+          + (f"{len(bench.failures)} wrong" if bench.failures else "all right"), flush=True)
+    sys.exit(1 if bench.failures else 0)
+
+
+if __name__ == "__main__":
+    main()
