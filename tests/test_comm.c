@@ -344,6 +344,8 @@ Test(links, presets_and_text)
     cr_assert_eq(link_find("nvlink4:latency=0", &link), 0);
     cr_assert_eq(link.latency, 0);
     cr_assert_float_eq(link.bandwidth, 370e9, 1);
+    cr_assert_eq(link_find("nvlink4:slowdown=1.25", &link), 0, "%s", fail_text());
+    cr_assert_eq(link.slowdown, 1.25);
 }
 
 /* Four digits of each quantity are kept. */
@@ -353,13 +355,15 @@ Test(links, written_and_read)
         {.latency = 0, .bandwidth = 1.5e6},
         {.latency = 3.4e-6, .bandwidth = 370e9},
         {.latency = 0.0123456, .bandwidth = 98.7654e12},
+        {.latency = 3.4e-6, .bandwidth = 370e9, .slowdown = 1.0375},
     };
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
-        char text[64];
+        char text[LINK_TEXT];
         link_model read;
         cr_assert_eq(link_find(link_write(&links[i], text, sizeof text), &read), 0, "%s", fail_text());
         cr_expect_float_eq(read.latency, links[i].latency, 1e-3 * links[i].latency + 1e-15, "%s", text);
         cr_expect_float_eq(read.bandwidth, links[i].bandwidth, 1e-3 * links[i].bandwidth, "%s", text);
+        cr_expect_float_eq(read.slowdown, links[i].slowdown, 1e-3, "%s", text);
     }
 }
 
@@ -409,6 +413,9 @@ Test(links, faulty_text)
         {"custom", "bandwidth is missing"},
         {"custom:", "'' is not of the form key=value"},
         {"custom:bandwidth", "'bandwidth' is not of the form"},
+        {"nvlink4:slowdown=0.9", "slowdown=0.9 is not a number of at least 1"},
+        {"nvlink4:slowdown=5%", "slowdown=5% is not a number of at least 1"},
+        {"nvlink4:slowdown=inf", "slowdown=inf is not a number of at least 1"},
         {"custom:bandwidth=0", "bandwidth=0 is not a positive number"},
         {"custom:bandwidth=-5G", "bandwidth=-5G is not a positive number"},
         {"custom:bandwidth=nan", "bandwidth=nan is not a positive number"},

@@ -254,6 +254,77 @@ Test(replay, a_ring_with_overlap)
     expect_ends(4, &plain, ring_attention, ENDS(60, 60, 60, 60));
 }
 
+/* ---- Work beside transfers ---- */
+
+static const link_model slowing = {.name = "slowing", .latency = 1, .bandwidth = 10, .slowdown = 2};
+
+static void work_by_parts(comm *c)
+{
+    int other = 1 - c->rank;
+    int handle = message(c, other, 100, other, 100);
+    RANGE(c->time, PART_ATTENTION)
+    {
+        compute(c, 4);
+    }
+    RANGE(c->time, PART_FFN)
+    {
+        compute(c, 10);
+    }
+    wait_for(c, handle);
+    compute(c, 3);
+}
+
+Test(replay, work_beside_a_transfer_is_slowed_until_it_is_over)
+{
+    /* Over at 11. Host 0 has then done 5.5 of 20, host 1 has needed 10 for its 5 and waits 1. */
+    expect_ends(2, &slowing, swap_and_compute, ENDS(27.5, 13));
+    /* Attention takes 8, and 1.5 of the FFN are done at 11. */
+    expect_ends(2, &slowing, work_by_parts, ENDS(22.5, 22.5));
+    played p;
+    play(&p, 2, &slowing, work_by_parts);
+    cr_expect_float_eq(p.times[0].parts[PHASE_PREFILL][PART_ATTENTION], 8, 1e-9);
+    cr_expect_float_eq(p.times[0].parts[PHASE_PREFILL][PART_FFN], 11.5, 1e-9);
+    cr_expect_float_eq(p.times[0].parts[PHASE_PREFILL][PART_OTHER], 3, 1e-9);
+    cr_expect_eq(p.times[0].parts[PHASE_PREFILL][PART_COMM], 0);
+    release(&p);
+    /* In a step 4 become 8 and wait, or of 15 5.5 are done at 11; nothing runs beside the last. */
+    step_seconds = 4;
+    expect_ends(4, &slowing, ring_attention, ENDS(37, 37, 37, 37));
+    step_seconds = 15;
+    expect_ends(4, &slowing, ring_attention, ENDS(76.5, 76.5, 76.5, 76.5));
+}
+
+static void early_sender(comm *c)
+{
+    if (c->rank == 0) {
+        int handle = message(c, 1, 100, -1, 0);
+        compute(c, 5);
+        wait_for(c, handle);
+    } else {
+        compute(c, 3);
+        wait_for(c, message(c, -1, 0, 0, 100));
+    }
+}
+
+static void two_at_once(comm *c)
+{
+    int other = 1 - c->rank;
+    int first = message(c, other, 100, other, 100);
+    compute(c, 2);
+    int second = message(c, other, 100, other, 100);
+    compute(c, 30);
+    wait_for(c, second);
+    wait_for(c, first);
+}
+
+Test(replay, work_is_slowed_from_the_posting_and_by_several_as_by_one)
+{
+    /* Host 1 posts at 3, so the message is over at 14; host 0 works from 0 to 10 for its 5. */
+    expect_ends(2, &slowing, early_sender, ENDS(14, 14));
+    /* Messages are over at 11 and 21: 2 take 4, 8.5 of 30 are done at 21. */
+    expect_ends(2, &slowing, two_at_once, ENDS(42.5, 42.5));
+}
+
 /* ---- Collectives ---- */
 
 static void gather_once(comm *c)
@@ -570,6 +641,16 @@ Test(replay, the_same_run_gives_the_same_times)
     cr_expect_arr_eq(first.times, second.times, sizeof first.times);
     cr_assert_eq(replay(first.timelines, 9, &plain, second.times), 0);
     cr_expect_arr_eq(first.times, second.times, sizeof first.times);
+    /* A slowdown of 1 is none, and one of 2 makes a run longer, but never twice as long. */
+    link_model link = plain;
+    link.slowdown = 1;
+    cr_assert_eq(replay(first.timelines, 9, &link, second.times), 0);
+    cr_expect_arr_eq(first.times, second.times, sizeof first.times);
+    cr_assert_eq(replay(first.timelines, 9, &slowing, second.times), 0);
+    for (int rank = 0; rank < 9; rank++) {
+        double once = first.times[rank].prefill_end, slowed = second.times[rank].prefill_end;
+        cr_expect(slowed >= once && slowed < 2 * once, "host %d: %g, slowed %g", rank, once, slowed);
+    }
     /* No host can be faster than what its ports have to carry: per layer 8 x 100 for each of the
      * gather and the exchange and 70 for the message, and all wait in every layer. */
     for (int rank = 0; rank < 9; rank++)

@@ -14,6 +14,7 @@ typedef struct {
     int hosts_per_node;    /* 0: all hosts are in one node */
     double node_latency;   /* between nodes; unused when hosts_per_node is 0 */
     double node_bandwidth;
+    double slowdown; /* of a host's compute beside a transfer of its own, at least 1; 0 is 1: none */
     const char *source; /* where the figures come from, and which are nominal */
 } link_model;
 
@@ -22,13 +23,15 @@ extern const int link_count;
 
 /* Fills *link from a preset's name, or from
  *     custom:latency=5us:bandwidth=50G[:hosts_per_node=8:node_latency=8us:node_bandwidth=25G]
+ *         [:slowdown=1.1]
  * where latencies take s, ms, us or ns (seconds without a unit) and bandwidths K, M, G or T bytes a
- * second in powers of ten. A preset may be changed the same way: nvlink4:hosts_per_node=4:... The
+ * second in powers of ten; compute beside a transfer takes `slowdown` times as long (replay.h). A preset may be changed the same way: nvlink4:hosts_per_node=4:... The
  * parsed link's name is its preset's; `text` itself is what the CSV should show. -1 with a sentence
  * that quotes the faulty part. */
 int link_find(const char *text, link_model *link);
 
 /* Writes a link of one node out as link_find() reads it: "custom:latency=5us:bandwidth=50G", four
- * digits. Returns text. */
+ * digits, and the slowdown if there is one. Returns text, which LINK_TEXT bytes hold. */
+enum { LINK_TEXT = 96 };
 char *link_write(const link_model *, char *text, int bytes);
 #endif

@@ -21,8 +21,13 @@
  *   take no time.
  * - A transfer is over for a host when all messages that it sends or receives in it have
  *   arrived. wait() sets the host's clock to max(clock, that time); the jump is exposed
- *   communication. What the clock leaves out: transfers do not slow compute, posting costs
- *   nothing, switches have no limit of their own, and copies inside a host are free. */
+ *   communication.
+ * - While a transfer that a host has posted is not over for it, its own work takes `slowdown` times
+ *   as long (1 where the link does not say): a real transfer takes multiprocessors and memory
+ *   bandwidth from its posting on, waiting for the other side included. Replicated work, which
+ *   belongs to phases that overlap nothing, is charged as it was.
+ * - What the clock leaves out: posting costs nothing, switches have no limit of their own, and
+ *   copies inside a host are free. */
 #ifndef HARNESS_COMM_REPLAY_H
 #define HARNESS_COMM_REPLAY_H
 #include "harness/comm/link.h"

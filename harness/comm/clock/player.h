@@ -23,6 +23,11 @@ typedef struct {
     request *requests;
     int first_handle, posted;
     int waiting_for; /* request or NONE */
+    int under_way;   /* requests that are not over */
+    /* Work in hand beside them, if the link slows it: seconds at full speed (0: none), and the clock
+     * when it began. `worked`: the work before entry `next` has been charged. */
+    double work;
+    bool worked;
     int collective_calls;
     bool finished;
     host_times *times;

@@ -48,17 +48,49 @@ static int phase_ends(host *h, phase_mark mark)
     return 0;
 }
 
-/* Walks the host's entries until it must wait or its last phase has ended. */
+/* The alarm that ends slowed work is told from those of posts by its argument. */
+static int end_of_work(int entry)
+{
+    return -1 - entry;
+}
+
+/* Charges the host with its own work up to entry `next`. False: transfers that are under way slow it,
+ * and an alarm or the end of the last of them goes on with the walk. */
+static bool work_is_done(player *p, int rank)
+{
+    host *h = &p->host[rank];
+    if (h->worked)
+        return true;
+    device *dev = h->time->dev;
+    double work = dev->between(dev, h->last, h->time->entries[h->next].before);
+    if (h->under_way && p->link->slowdown > 1 && work > 0) {
+        h->work = work;
+        network_alarm(p->net, h->clock + work * p->link->slowdown, rank, end_of_work(h->next));
+        return false;
+    }
+    charge(h, h->part, work);
+    return true;
+}
+
+static void finish_work(host *h, double seconds)
+{
+    charge(h, h->part, seconds);
+    h->work = 0;
+    h->worked = true;
+}
+
+/* Walks the host's entries until it must wait, its work is slowed or its last phase has ended. */
 static int walk(player *p, int rank)
 {
     host *h = &p->host[rank];
-    device *dev = h->time->dev;
     while (!h->finished) {
         if (h->next == h->time->count)
             return fail("the timeline of host %d does not end its %s", rank,
                         h->phase == PHASE_PREFILL ? "prefill" : "decode");
+        if (!work_is_done(p, rank))
+            return 0;
         const timeline_entry *e = &h->time->entries[h->next++];
-        charge(h, h->part, dev->between(dev, h->last, e->before));
+        h->worked = false;
         h->last = e->after;
         switch (e->kind) {
         case ENTRY_PART_BEGIN:
@@ -74,6 +106,7 @@ static int walk(player *p, int rank)
         case ENTRY_POST: {
             request *r = &h->requests[h->posted++];
             *r = (request){.missing = messages_of(p, e, rank), .end = h->clock};
+            h->under_way += r->missing > 0;
             network_alarm(p->net, h->clock, rank, h->next - 1);
             break;
         }
@@ -107,11 +140,27 @@ int message_done(player *p, int rank, int index, double now)
     if (--r->missing > 0)
         return 0;
     r->end = now;
+    if (--h->under_way == 0 && h->work > 0) {
+        double slowed = now > h->clock ? now - h->clock : 0;
+        double left = h->work - slowed / p->link->slowdown;
+        finish_work(h, slowed + (left > 0 ? left : 0));
+        return walk(p, rank);
+    }
     if (h->waiting_for != index)
         return 0;
     h->waiting_for = NONE;
     if (now > h->clock)
         charge(h, PART_COMM, now - h->clock);
+    return walk(p, rank);
+}
+
+/* Work that was slowed to its end; where the transfers ended before, the host has gone on already. */
+static int work_ends(player *p, int rank, int entry)
+{
+    host *h = &p->host[rank];
+    if (h->work <= 0 || h->next != entry)
+        return 0;
+    finish_work(h, h->work * p->link->slowdown);
     return walk(p, rank);
 }
 
@@ -127,6 +176,8 @@ static int play(player *p)
         case HAPPENED_ALARM:
             if (what.host == BARRIER_ENDS)
                 result = barrier_ends(p, what.argument, what.time);
+            else if (what.argument < 0)
+                result = work_ends(p, what.host, -1 - what.argument);
             else
                 result = transfer_posted(p, what.host, what.argument, what.time);
             break;
