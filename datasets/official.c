@@ -1,6 +1,7 @@
 /* Rows of the official layouts to samples and back. See official.h. */
 #include "datasets/official.h"
 
+#include "datasets/ruler/generator.h"
 #include "datasets/unicode.h"
 #include "harness/error.h"
 
@@ -147,6 +148,7 @@ int official_sample(const json_t *row, const chat_template *wrap, task_sample *s
     const char *generator = json_string_value(json_object_get(row, "generator"));
     sample->index = json_is_integer(index) ? json_integer_value(index) : 0;
     sample->length = json_is_integer(length) ? json_integer_value(length) : 0;
+    sample->split_layout = split;
     sample->official = !generator || strcmp(generator, "apbench");
     return 0;
 }
@@ -162,26 +164,33 @@ static int64_t count_tokens(const tokenizer *tokens, const char *bytes, size_t c
     return result < 0 ? -1 : tokens_found;
 }
 
-/* Fields of the RULER layout. niah's `index` is the character offset of the first answer in `input`
- * and token_position_answer the tokens before it, as the official generator has it. */
+/* Where the first answer is: niah's `index` is its character offset in `input`, and
+ * token_position_answer the tokens before it, as the official generator has it. */
+static int locate_answer(const task_sample *sample, const tokenizer *tokens, const char *prompt,
+                         json_int_t *index, int64_t *tokens_before)
+{
+    const char *answer = memmem(prompt, sample->document.count + sample->lead_in,
+                                sample->references[0].bytes, sample->references[0].count);
+    if (!answer)
+        return fail("the first answer does not occur in the text");
+    *index = (json_int_t)utf8_characters(prompt, (size_t)(answer - prompt));
+    *tokens_before = count_tokens(tokens, prompt, (size_t)(answer - prompt));
+    return *tokens_before < 0 ? -1 : 0;
+}
+
+/* Fields of the RULER layout. */
 static int write_ruler(const task *task, const task_sample *sample, const tokenizer *tokens,
                        const char *prompt, json_t *row)
 {
     size_t input_bytes = sample->document.count + sample->lead_in;
     int64_t length = count_tokens(tokens, prompt, sample->document.count + sample->query.count);
-    const char *answer = memmem(prompt, input_bytes, sample->references[0].bytes,
-                                sample->references[0].count);
-    if (length < 0)
-        return -1;
-    if (!answer)
-        return fail("the first answer does not occur in the text");
-    size_t before = (size_t)(answer - prompt);
-    int64_t tokens_before = count_tokens(tokens, prompt, before);
-    if (tokens_before < 0)
+    int64_t tokens_before = 0;
+    json_int_t index = sample->number;
+    bool locates = task->generator && task->generator->locates_answer;
+    if (length < 0 || (locates && locate_answer(sample, tokens, prompt, &index, &tokens_before) < 0))
         return -1;
     length += task->tokens_to_generate;
-    json_int_t offset = (json_int_t)utf8_characters(prompt, before);
-    return json_object_set_new(row, "index", json_integer(offset)) ||
+    return json_object_set_new(row, "index", json_integer(index)) ||
                    json_object_set_new(row, "input", json_stringn(prompt, input_bytes)) ||
                    json_object_set_new(row, "outputs", json_array()) ||
                    json_object_set_new(row, "length", json_integer(length)) ||
@@ -189,7 +198,8 @@ static int write_ruler(const task *task, const task_sample *sample, const tokeni
                    json_object_set_new(row, "answer_prefix",
                                        json_stringn(prompt + input_bytes,
                                                     sample->query.count - sample->lead_in)) ||
-                   json_object_set_new(row, "token_position_answer", json_integer(tokens_before))
+                   (locates && json_object_set_new(row, "token_position_answer",
+                                                   json_integer(tokens_before)))
                ? fail("the text is no UTF-8")
                : 0;
 }

@@ -4,6 +4,7 @@
  * Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). */
 #ifndef DATASETS_RANDOM_H
 #define DATASETS_RANDOM_H
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct {
@@ -58,6 +59,17 @@ static inline void random_choose(random_stream *stream, uint64_t limit, int coun
             for (int j = 0; j < i; j++)
                 seen |= chosen[j] == chosen[i];
         } while (seen);
+    }
+}
+
+/* Puts the items in a random order (Fisher and Yates): all orders are alike likely. */
+static inline void random_shuffle(random_stream *stream, uint32_t *items, size_t count)
+{
+    for (size_t i = count; i > 1; i--) {
+        size_t other = (size_t)random_below(stream, i);
+        uint32_t item = items[i - 1];
+        items[i - 1] = items[other];
+        items[other] = item;
     }
 }
 #endif

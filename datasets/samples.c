@@ -32,21 +32,23 @@ void task_sample_free(task_sample *sample)
 
 /* Builds one sample and counts its tokens: document and query apart, as they will be run, without
  * special tokens of the tokenizer's own, and the generated budget. */
-static int build(const task_samples *samples, int64_t size, random_stream *stream,
+static int build(const task_samples *samples, int64_t number, int64_t size, random_stream *stream,
                  task_sample *sample)
 {
     const task_request *request = &samples->request;
     *sample = (task_sample){0};
     token_list ids = {0};
-    int result = request->task->generator->build(request->task, samples->corpus, request->chat,
-                                                 size, stream, sample);
+    const sample_plan plan = {request->task,   samples->corpus, request->chat, request->tokens,
+                              request->length, number,          size};
+    int result = request->task->generator->build(&plan, stream, sample);
     if (result == 0)
         result = tokenizer_encode(request->tokens, sample->document.bytes, sample->document.count,
                                   false, &ids);
     if (result == 0)
         result = tokenizer_encode(request->tokens, sample->query.bytes, sample->query.count, false,
                                   &ids);
-    sample->length = (int64_t)ids.count + request->task->tokens_to_generate;
+    sample->tokens_to_generate = request->task->tokens_to_generate;
+    sample->length = (int64_t)ids.count + sample->tokens_to_generate;
     token_list_free(&ids);
     if (result < 0)
         task_sample_free(sample);
@@ -56,7 +58,7 @@ static int build(const task_samples *samples, int64_t size, random_stream *strea
 static int64_t length_of_size(const task_samples *samples, int64_t size, random_stream *stream)
 {
     task_sample sample;
-    if (build(samples, size, stream, &sample) < 0)
+    if (build(samples, 0, size, stream, &sample) < 0)
         return -1;
     int64_t length = sample.length;
     task_sample_free(&sample);
@@ -122,24 +124,60 @@ static int open_made(task_samples *samples)
     return samples->corpus ? fit(samples) : -1;
 }
 
-/* At the fitted size; one that came out too long is made anew, a step smaller while it can be. */
+/* The next size to try for a sample whose size `size` took `length` tokens: where its tokens per unit
+ * point, between the largest size known to fit and the smallest known not to (0: none known). The
+ * fixed parts of the prompt are counted in those tokens per unit, so that a step falls short and the
+ * next goes on; from the eighth attempt on the middle is taken. */
+static int64_t next_size(const task_samples *samples, int64_t size, int64_t length, int64_t fits,
+                         int64_t too_long, int attempt)
+{
+    int64_t most = samples->request.length;
+    if (attempt >= 8 && too_long)
+        return fits + (too_long - fits) / 2;
+    int64_t tokens = length - samples->request.task->tokens_to_generate;
+    int64_t next = size + (most - length) * size / (tokens > 0 ? tokens : 1) + (length <= most);
+    if (length > most && next >= size)
+        next = size - 1;
+    if (too_long && next >= too_long)
+        next = too_long - 1;
+    return next > fits ? next : fits + 1;
+}
+
+/* At the fitted size. A sample that came out too long, or more than 3 % short although another unit
+ * has room, gets another size from the same random numbers: samples differ, most of all in QA, where
+ * each question has documents of its own. (RULER draws anew, a step smaller, and leaves short ones.) */
 static int make(task_samples *samples, task_sample *sample)
 {
     const task_request *request = &samples->request;
-    random_stream stream = random_stream_for(request->seed, request->task->name,
-                                             (uint64_t)request->length, (uint64_t)samples->next);
-    int64_t size = samples->size;
-    for (int attempt = 0; attempt < 100; attempt++) {
-        if (build(samples, size, &stream, sample) < 0)
+    const random_stream start = random_stream_for(request->seed, request->task->name,
+                                                  (uint64_t)request->length,
+                                                  (uint64_t)samples->next);
+    int64_t most = request->length, enough = most - 3 * most / 100;
+    int64_t size = samples->size, fits = 0, too_long = 0;
+    for (int attempt = 0;; attempt++) {
+        random_stream stream = start;
+        if (build(samples, samples->next, size, &stream, sample) < 0)
             return -1;
-        if (sample->length <= request->length)
+        int64_t length = sample->length;
+        if (length <= most &&
+            (length >= enough || size + 1 == too_long || size == fits || attempt >= 64))
             return 1;
         task_sample_free(sample);
-        if (size > samples->step)
-            size = size - samples->step < samples->step ? samples->step : size - samples->step;
+        if (length <= most)
+            fits = size;
+        else
+            too_long = size;
+        if (length > most && size <= samples->step)
+            return fail("%s: the smallest prompt of sample %lld takes %lld of %lld tokens",
+                        request->task->name, (long long)samples->next, (long long)length,
+                        (long long)most);
+        if (attempt >= 64 || (fits && too_long == fits + 1))
+            size = fits ? fits : samples->step;
+        else
+            size = next_size(samples, size, length, fits, too_long, attempt);
+        if (size < samples->step)
+            size = samples->step;
     }
-    return fail("%s: no sample of at most %lld tokens came out in 100 attempts",
-                request->task->name, (long long)request->length);
 }
 
 /* ---- Samples of a file ---- */
@@ -152,8 +190,12 @@ static int read_next(task_samples *samples, task_sample *sample)
         if (found == JSONL_END || found == JSONL_FAILED)
             return found;
         if (found == JSONL_ROW) {
+            const task *task = samples->request.task;
             int result = official_sample(row, samples->request.chat, sample);
             json_decref(row);
+            sample->tokens_to_generate = sample->split_layout && task->split_tokens
+                                             ? task->split_tokens
+                                             : task->tokens_to_generate;
             if (result == 0)
                 return 1;
             fail_within("%s:%lld", samples->lines.path, (long long)samples->lines.number);

@@ -10,8 +10,9 @@
 
 #define NIAH(name, summary, ...)                                                                   \
     {name, "ruler", summary, 128, &niah_generator, &(const niah_options){__VA_ARGS__},             \
-     string_match_all}
-#define FILES_ONLY(name, summary, tokens, score) {name, "ruler", summary, tokens, NULL, NULL, score}
+     string_match_all, 0}
+#define RULER(name, summary, tokens, generator, options, score, split_tokens)                      \
+    {name, "ruler", summary, tokens, generator, options, score, split_tokens}
 
 const task tasks[] = {
     /* haystack, kind of keys, kind of values, keys, values a key, queries */
@@ -31,12 +32,16 @@ const task tasks[] = {
          NIAH_NUMBERS, 1, 4, 1),
     NIAH("niah_multiquery", "four numbers of four keys in essay text", HAYSTACK_ESSAY, NIAH_WORDS,
          NIAH_NUMBERS, 1, 1, 4),
-    /* no generator yet: official files are read and scored */
-    FILES_ONLY("vt", "names that a variable's value went to", 30, string_match_all),
-    FILES_ONLY("cwe", "ten common words of a list", 120, string_match_all),
-    FILES_ONLY("fwe", "three frequent words of a coded text", 50, string_match_all),
-    FILES_ONLY("qa_1", "questions on SQuAD paragraphs", 32, string_match_part),
-    FILES_ONLY("qa_2", "questions on HotpotQA paragraphs", 32, string_match_part),
+    RULER("vt", "the names that a value went to, in repeated noise", 30, &tracing_generator, NULL,
+          string_match_all, 0),
+    RULER("cwe", "the ten common words of a list", 120, &common_words_generator, NULL,
+          string_match_all, 0),
+    RULER("fwe", "the three frequent words of a coded text", 50, &frequent_words_generator, NULL,
+          string_match_all, 120),
+    RULER("qa_1", "questions on SQuAD paragraphs", 32, &questions_generator,
+          (&(const question_options){QUESTIONS_SQUAD, 1}), string_match_part, 0),
+    RULER("qa_2", "questions on HotpotQA paragraphs", 32, &questions_generator,
+          (&(const question_options){QUESTIONS_HOTPOTQA, 10}), string_match_part, 0),
 };
 const int task_count = sizeof tasks / sizeof tasks[0];
 

@@ -26,7 +26,9 @@ typedef struct {
     int64_t index;       /* the file's own `index`; of made samples, the number */
     int64_t length;      /* tokens of document and query plus the task's tokens_to_generate; of
                           * official rows what the row says (0: nothing) */
+    int tokens_to_generate; /* at most, in answer to this sample */
     int64_t size;        /* units of haystack that went in (0 for files) */
+    bool split_layout;   /* it was read from a row of the split layout */
     bool official;       /* generator=official; else generator=apbench */
 } task_sample;
 
@@ -70,6 +72,7 @@ struct task {
     const void *options;               /* the generator's, for this task */
     /* The share of the references that the prediction (postprocessed) names, 0..1. */
     double (*score)(sized_text prediction, const sized_text *references, int count);
+    int split_tokens; /* to generate for rows of the split layout, where that differs; else 0 */
 };
 extern const task tasks[];
 extern const int task_count;

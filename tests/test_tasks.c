@@ -267,7 +267,9 @@ Test(tasks, what_is_missing_is_named)
     request = request_for("niah_single_2", 0);
     assert_refused(&request, "niah_single_2", "length of 0");
     request = request_for("qa_1", 2048);
-    assert_refused(&request, "qa_1", "official file");
+    assert_refused(&request, "cache/questions/squad.json is missing", "SQuAD");
+    request = request_for("qa_2", 2048);
+    assert_refused(&request, "cache/questions/hotpotqa.json is missing", "HotpotQA");
     request = request_for("niah_single_2", 1024);
     request.haystack = "/nonexistent/essay.txt";
     assert_refused(&request, "/nonexistent/essay.txt", "No such file");

@@ -1,6 +1,7 @@
 /* Word lists and haystack text. See corpus.h. */
 #include "datasets/ruler/corpus.h"
 
+#include "datasets/ruler/question_set.h"
 #include "datasets/unicode.h"
 #include "harness/error.h"
 #include "harness/model/model.h"
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MOST_BYTES = 1 << 30 }; /* of a haystack or word list */
 
@@ -59,25 +61,32 @@ static int by_bytes(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* Sorts the words and drops repeats. */
+static void make_set(word_list *list)
+{
+    size_t distinct = 0;
+    qsort(list->words, list->count, sizeof *list->words, by_bytes);
+    for (size_t i = 0; i < list->count; i++)
+        if (!i || strcmp(list->words[i], list->words[distinct - 1]))
+            list->words[distinct++] = list->words[i];
+    list->count = distinct;
+}
+
 static int read_words(const char *part, word_list *list)
 {
     char *path;
     size_t bytes;
     list->bytes = read_cached(part, &path, &bytes);
     if (list->bytes) {
-        size_t lines = 1, distinct = 0;
+        size_t lines = 1;
         for (size_t i = 0; i < bytes; i++)
-            lines += list->bytes[i] == '\n';
+            lines += list->bytes[i] == '\n' || list->bytes[i] == '\r';
         list->words = alloc_or_die(lines, sizeof *list->words);
         char *rest = list->bytes;
         for (char *line; (line = strsep(&rest, "\r\n"));)
             if (*line)
                 list->words[list->count++] = line;
-        qsort(list->words, list->count, sizeof *list->words, by_bytes);
-        for (size_t i = 0; i < list->count; i++)
-            if (!i || strcmp(list->words[i], list->words[distinct - 1]))
-                list->words[distinct++] = list->words[i];
-        list->count = distinct;
+        make_set(list);
     }
     int result = 0;
     if (!list->bytes)
@@ -162,14 +171,54 @@ corpus *corpus_open(bool words, bool essay, const char *haystack)
     return corpus;
 }
 
+/* Whether the cache holds the file. */
+static bool is_cached(const char *part)
+{
+    char *cache = cache_directory(), *path = format_text("%s/%s", cache, part);
+    bool found = access(path, F_OK) == 0;
+    free(path);
+    free(cache);
+    return found;
+}
+
+corpus *corpus_open_vocabulary(void)
+{
+    static const char dictionary[] = "words/dictionary.txt";
+    corpus *corpus = corpus_open(true, false, NULL);
+    if (!corpus)
+        return NULL;
+    if (read_words("words/verbs.txt", &corpus->verbs) < 0 ||
+        (is_cached(dictionary) && read_words(dictionary, &corpus->dictionary) < 0)) {
+        corpus_close(corpus);
+        return NULL;
+    }
+    const word_list *parts[] = {&corpus->adjectives, &corpus->nouns, &corpus->verbs};
+    word_list *all = &corpus->vocabulary;
+    for (int p = 0; p < 3; p++) {
+        all->words = realloc_or_die(all->words, all->count + parts[p]->count, sizeof *all->words);
+        memcpy(all->words + all->count, parts[p]->words, parts[p]->count * sizeof *all->words);
+        all->count += parts[p]->count;
+    }
+    make_set(all);
+    return corpus;
+}
+
+static void free_words(word_list *list)
+{
+    free(list->words);
+    free(list->bytes);
+}
+
 void corpus_close(corpus *corpus)
 {
     if (!corpus)
         return;
-    free(corpus->adjectives.words);
-    free(corpus->adjectives.bytes);
-    free(corpus->nouns.words);
-    free(corpus->nouns.bytes);
+    free_words(&corpus->adjectives);
+    free_words(&corpus->nouns);
+    free_words(&corpus->verbs);
+    free_words(&corpus->vocabulary);
+    free_words(&corpus->dictionary);
+    question_set_close(corpus->questions);
     free(corpus->essay);
     free(corpus->word_ends);
     free(corpus);

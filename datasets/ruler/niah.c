@@ -13,8 +13,6 @@
 
 /* ---- Wording. %1$s: the values' type, %2$s: key or keys, %3$s: value ---- */
 
-static const char *const noise_block = "The snow is white. The sea is deep. The fire is warm. "
-                                       "On we walk. Over and under again.";
 static const char *const needle_form = "Here is one of the secret %1$s for %2$s: %3$s.";
 
 /* The same texts for one answer and for several. */
@@ -206,11 +204,10 @@ static char *list_keys(const needle_set *needles, const uint64_t *asked, int cou
     return list;
 }
 
-static int write_sample(const task *task, const corpus *corpus, const chat_template *chat,
-                        int64_t size, random_stream *stream, const needle_set *needles,
+static int write_sample(const sample_plan *plan, random_stream *stream, const needle_set *needles,
                         task_sample *sample)
 {
-    const niah_options *options = task->options;
+    const niah_options *options = plan->task->options;
     int answers = options->queries * options->values_per_key;
     const wording *wording = answers == 1 ? &one_answer : &several_answers;
     const char *type = type_name(options->values, answers != 1);
@@ -218,52 +215,43 @@ static int write_sample(const task *task, const corpus *corpus, const chat_templ
     random_choose(stream, (uint64_t)needles->keys, options->queries, asked);
 
     FILE *out = open_memstream(&sample->document.bytes, &sample->document.count);
-    fputs(chat ? chat->head : "", out);
+    fputs(plan->chat ? plan->chat->head : "", out);
     fprintf(out, wording->instruction, type);
     fputc('\n', out);
     int result = options->haystack == HAYSTACK_ESSAY
-                     ? write_essay(out, options, corpus, needles, size, stream)
-                     : write_lines(out, options, corpus, needles, size, stream);
+                     ? write_essay(out, options, plan->corpus, needles, plan->size, stream)
+                     : write_lines(out, options, plan->corpus, needles, plan->size, stream);
     fputc('\n', out);
     fclose(out);
 
     char *keys = list_keys(needles, asked, options->queries);
-    out = open_memstream(&sample->query.bytes, &sample->query.count);
-    fprintf(out, wording->question, type, keys);
-    fputs(chat ? chat->tail : "", out);
-    fflush(out);
-    sample->lead_in = sample->query.count;
-    fprintf(out, wording->lead_in, type, keys);
-    fclose(out);
+    char *question = format_text(wording->question, type, keys);
+    char *lead_in = format_text(wording->lead_in, type, keys);
+    write_query(plan, question, lead_in, sample);
+    free(question);
+    free(lead_in);
     free(keys);
-
-    sample->size = size;
-    sample->reference_count = answers;
-    sample->references = alloc_or_die((size_t)answers, sizeof *sample->references);
-    for (int i = 0; i < answers; i++) {
-        uint64_t needle = asked[i / options->values_per_key] * (uint64_t)options->values_per_key +
-                          (uint64_t)(i % options->values_per_key);
-        sample->references[i].bytes = copy_text(needles->value[needle]);
-        sample->references[i].count = strlen(needles->value[needle]);
-    }
+    for (int i = 0; i < answers; i++)
+        add_reference(sample, needles->value[asked[i / options->values_per_key] *
+                                                 (uint64_t)options->values_per_key +
+                                             (uint64_t)(i % options->values_per_key)]);
     return result;
 }
 
-static int niah_build(const task *task, const corpus *corpus, const chat_template *chat,
-                      int64_t size, random_stream *stream, task_sample *sample)
+static int niah_build(const sample_plan *plan, random_stream *stream, task_sample *sample)
 {
-    const niah_options *options = task->options;
+    const niah_options *options = plan->task->options;
     needle_set needles = {0};
     needles.keys = options->key_count > options->queries ? options->key_count : options->queries;
     needles.count = needles.keys * options->values_per_key;
     if (needles.count > DEPTHS)
-        return fail("%s: more than %d needles", task->name, DEPTHS);
+        return fail("%s: more than %d needles", plan->task->name, DEPTHS);
     needles.key = alloc_or_die((size_t)needles.keys, sizeof *needles.key);
     needles.value = alloc_or_die((size_t)needles.count, sizeof *needles.value);
     needles.order = alloc_or_die((size_t)needles.count, sizeof *needles.order);
-    int result = draw_needles(options, corpus, stream, &needles);
+    int result = draw_needles(options, plan->corpus, stream, &needles);
     if (result == 0)
-        result = write_sample(task, corpus, chat, size, stream, &needles, sample);
+        result = write_sample(plan, stream, &needles, sample);
     free(needles.key);
     free(needles.value);
     free(needles.order);
@@ -286,4 +274,4 @@ static int64_t niah_step(const task *task, int64_t length)
     return length < 4096 ? 5 : 25;
 }
 
-const generator niah_generator = {"niah", niah_open, niah_step, niah_build};
+const generator niah_generator = {"niah", true, niah_open, niah_step, niah_build};

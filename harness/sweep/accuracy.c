@@ -266,7 +266,7 @@ static int run_samples(group *g, const char *method_text, int hosts, const cell 
             return -1;
         logits_trace trace;
         run_result result;
-        int status = run_sample(g, &c, one, g->task->tokens_to_generate, &trace, &result);
+        int status = run_sample(g, &c, one, one->sample.tokens_to_generate, &trace, &result);
         sum->wanted_bytes = result.wanted_bytes;
         int scored = !status && g->sweep->leader ? score_sample(g, &c, i, &trace, &result, sum) : 0;
         /* Only the leader scores and writes: what became of that, all must know. */
@@ -310,7 +310,7 @@ static int judge(const group *g, const char *method_text, int hosts, const cell 
     if (sample_cell(g, method_text, hosts, longest, resolved, &judged.cell))
         return 0; /* run_samples() says so of the sample */
     sweep_cell_judge(&judged, g->model, g->sweep->dev, g->sweep->room, g->sweep->driver->projected,
-                     g->task->tokens_to_generate);
+                     longest->sample.tokens_to_generate);
     if (judged.verdict == CELL_RUNS)
         return 0;
     snprintf(word, word_bytes, "%s", cell_verdict_names[judged.verdict]);
