@@ -18,6 +18,7 @@ static const struct {
     {"logits", command_logits, "logits of every position of a text, on one device or against another"},
     {"data", command_data, "write benchmark tasks as the official JSONL files"},
     {"score", command_score, "score a file of predictions as the official scorers do"},
+    {"heads", command_heads, "train retaining heads for a model, and measure them"},
     {"list", command_list, "methods, devices, comms, links, models, presets, tasks, columns"},
     {"table", command_table, "CSV to Markdown, beside the paper's figures"},
     {"plot", command_plot, "CSV to PNG and SVG"},

@@ -19,6 +19,7 @@ int command_plot(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_logits(int argc, char **argv);
+int command_heads(int argc, char **argv);
 
 /* -1 with a sentence when a flag's value is out of its range. */
 int check_range(const char *flag, int64_t value, int64_t least, int64_t most);

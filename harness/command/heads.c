@@ -1,0 +1,311 @@
+/* `apbench heads train` and `apbench heads eval`: retaining heads of a model, learned from what later
+ * rows of its own prompts look at, and how well they find it. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/command/command.h"
+#include "harness/error.h"
+#include "harness/heads/train.h"
+
+enum { MOST_STEPS = 1 << 30, MOST_WIDTH = 1 << 16, DEFAULT_WINDOWS = 200 };
+
+typedef struct {
+    const char *name, *rate, *labels;
+    machine_flags flags;
+    prompt_sources sources;
+    train_settings train;
+    int64_t width, held_out, seed;
+} heads_flags;
+
+/* Both commands share what they read and where it runs. */
+#define HEADS_FLAGS(f)                                                                                \
+    {"model", FLAG_TEXT, &(f).name, "NAME", "Hugging Face directory, or smollm2"},                    \
+    {"data", FLAG_TEXTS, &(f).sources.data, "FILES", "samples as `apbench data` writes them"},        \
+    {"text", FLAG_TEXTS, &(f).sources.text, "FILES", "plain texts, read in windows"},                 \
+    {"windows", FLAG_SIZE, &(f).sources.windows, "N", "windows of each text"},                        \
+    {"lengths", FLAG_SIZES, &(f).sources.lengths, "LEAST,MOST", "tokens of a window [512,1536]"},     \
+    {"labels", FLAG_TEXT, &(f).labels, "ROWS", "whose attention is learned: answer or query (both)"}, \
+    {"device", FLAG_TEXT, &(f).flags.device, "NAME", "device of the model (apbench list devices)"},   \
+    {"threads", FLAG_SIZE, &(f).flags.threads, "N", "threads of the device; 0 = all cores"},          \
+    {"layers", FLAG_SIZE, &(f).flags.layers, "N", "only the first N layers; 0 = all"},                \
+    {"seed", FLAG_SIZE, &(f).seed, "N", "seed of first weights, order and windows"}
+
+static heads_flags defaults(void)
+{
+    heads_flags f = {.name = "smollm2", .rate = "5e-4", .labels = "answer",
+                     .flags = MACHINE_FLAGS_DEFAULT, .seed = 1};
+    f.sources.windows = DEFAULT_WINDOWS;
+    f.train.save_every = 100;
+    return f;
+}
+
+static void flags_free(heads_flags *f)
+{
+    text_list_free(&f->sources.data);
+    text_list_free(&f->sources.text);
+    free(f->sources.lengths.items);
+}
+
+static int check_sources(heads_flags *f)
+{
+    if (!f->sources.data.count && !f->sources.text.count)
+        return fail("give prompts with --data FILES, --text FILES or both");
+    if (strcmp(f->labels, "answer") && strcmp(f->labels, "query"))
+        return fail("--labels: '%s' is neither answer nor query", f->labels);
+    if (!f->sources.lengths.count) {
+        f->sources.lengths.items = alloc_or_die(2, sizeof(int64_t));
+        f->sources.lengths.items[0] = 512;
+        f->sources.lengths.items[1] = 1536;
+        f->sources.lengths.count = 2;
+    }
+    if (f->sources.lengths.count != 2)
+        return fail("--lengths takes two sizes, the fewest tokens of a window and the most");
+    f->sources.from_query = !strcmp(f->labels, "query");
+    f->sources.seed = (uint64_t)f->seed;
+    return check_range("threads", f->flags.threads, 0, MOST_THREADS) ||
+                   check_range("layers", f->flags.layers, 0, MOST_LAYERS) ||
+                   check_range("windows", f->sources.windows, 1, MOST_STEPS)
+               ? -1
+               : 0;
+}
+
+/* Opens the device and the model and reads the prompts; what is open must be closed in any case. */
+static int open_all(const heads_flags *f, device *dev, model **m, heads_prompts *prompts)
+{
+    *m = model_open(f->name, dev, (int)f->flags.layers, (uint64_t)f->seed, NULL);
+    return *m ? heads_prompts_read(*m, &f->sources, prompts) : -1;
+}
+
+/* ---- What is printed ---- */
+
+static double layer_mean(const heads_measure *m, const double *sums, int layer, int64_t prompts)
+{
+    double sum = 0;
+    for (int h = 0; h < m->kv_heads; h++)
+        sum += sums[layer * m->kv_heads + h];
+    return prompts ? sum / m->kv_heads / (double)prompts : NAN;
+}
+
+static void print_row(const char *name, double overlap, bool needles, double recall, double label)
+{
+    printf("%-6s %8.3f", name, overlap);
+    if (needles)
+        printf(" %14.3f %16.3f", recall, label);
+    printf("\n");
+}
+
+static void print_measure(const heads_measure *m)
+{
+    bool needles = m->with_needles > 0;
+    printf("%lld prompts, %lld of them with needles; top 10 %% of positions, mean over KV heads "
+           "(random: 0.100)\n",
+           (long long)m->prompts, (long long)m->with_needles);
+    printf("layer   overlap%s\n", needles ? "  needle recall  recall by labels" : "");
+    for (int i = 0; i < m->layers; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", i);
+        print_row(name, layer_mean(m, m->overlap, i, m->prompts), needles,
+                  layer_mean(m, m->recall, i, m->with_needles),
+                  layer_mean(m, m->label_recall, i, m->with_needles));
+    }
+    print_row("mean", heads_mean(m, m->overlap, m->prompts), needles,
+              heads_mean(m, m->recall, m->with_needles),
+              heads_mean(m, m->label_recall, m->with_needles));
+}
+
+static int evaluate_and_print(const model *m, const heads_prompts *prompts,
+                              const retaining_heads *heads)
+{
+    heads_measure measure;
+    if (heads_evaluate(m, prompts, heads, &measure))
+        return -1;
+    print_measure(&measure);
+    heads_measure_free(&measure);
+    return 0;
+}
+
+/* ---- train ---- */
+
+/* Every k-th prompt, so that all sources are in both; `held` has `wanted` of them. The items move, the
+ * ids stay where they are. */
+static int hold_out(heads_prompts *all, int64_t wanted, heads_prompts *held)
+{
+    *held = (heads_prompts){0};
+    if (wanted >= all->count)
+        return fail("--held-out %lld leaves no prompt to train on: there are %lld", (long long)wanted,
+                    (long long)all->count);
+    if (!wanted)
+        return 0;
+    held->items = alloc_or_die((size_t)wanted, sizeof *held->items);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < all->count; i++)
+        if (held->count < wanted && i >= held->count * all->count / wanted)
+            held->items[held->count++] = all->items[i];
+        else
+            all->items[kept++] = all->items[i];
+    all->count = kept;
+    return 0;
+}
+
+static int train(heads_flags *f, device *dev)
+{
+    model *m = NULL;
+    heads_prompts prompts = {0}, held = {0};
+    retaining_heads heads = {0};
+    int status = open_all(f, dev, &m, &prompts);
+    if (!status)
+        status = hold_out(&prompts, f->held_out, &held);
+    if (!status) {
+        schedule *s = &f->train.schedule;
+        s->steps = s->steps ? s->steps : prompts.count;
+        s->warm_up = s->warm_up ? s->warm_up : s->steps * 2 / 3;
+        if (s->warm_up >= s->steps)
+            status = fail("--warm-up %lld: it must end before the last of %lld steps",
+                          (long long)s->warm_up, (long long)s->steps);
+    }
+    if (!status)
+        status = heads_train(m, &prompts, &f->train, &heads);
+    if (status > 0)
+        fprintf(stderr, "apbench: stopped as asked; the same command goes on\n");
+    if (!status)
+        fprintf(stderr, "apbench: wrote %s\n", f->train.out);
+    if (!status && held.count)
+        status = evaluate_and_print(m, &held, &heads);
+    heads_free(&heads);
+    heads_prompts_free(&held);
+    heads_prompts_free(&prompts);
+    if (m)
+        model_close(m);
+    return status < 0 ? -1 : 0;
+}
+
+static int check_train(heads_flags *f)
+{
+    char *end;
+    f->train.schedule.rate = strtod(f->rate, &end);
+    if (end == f->rate || *end || !(f->train.schedule.rate > 0) || f->train.schedule.rate > 1)
+        return fail("--rate: '%s' is not a number above 0 and up to 1", f->rate);
+    if (!f->train.out)
+        return fail("--out is missing");
+    f->train.width = (int)f->width;
+    f->train.seed = (uint64_t)f->seed;
+    return check_range("width", f->width, 1, MOST_WIDTH) ||
+                   check_range("steps", f->train.schedule.steps, 0, MOST_STEPS) ||
+                   check_range("save-every", f->train.save_every, 1, MOST_STEPS)
+               ? -1
+               : 0;
+}
+
+/* ---- Commands ---- */
+
+static int run_on_device(heads_flags *f, int (*body)(heads_flags *, device *))
+{
+    device *dev = device_find(f->flags.device);
+    if (!dev)
+        return command_misused();
+    if (dev->open(dev, (int)f->flags.threads))
+        return command_failed();
+    int status = body(f, dev);
+    dev->close(dev);
+    return status ? command_failed() : 0;
+}
+
+static int command_train(int argc, char **argv)
+{
+    heads_flags f = defaults();
+    f.width = 144;
+    f.held_out = 32;
+    const flag table[] = {
+        HEADS_FLAGS(f),
+        {"out", FLAG_TEXT, &f.train.out, "FILE", "heads to write (safetensors, bfloat16)"},
+        {"width", FLAG_SIZE, &f.width, "N", "hidden width of the heads"},
+        {"steps", FLAG_SIZE, &f.train.schedule.steps, "N", "prompts learned from; 0 = each once"},
+        {"warm-up", FLAG_SIZE, &f.train.schedule.warm_up, "N", "steps of rising rate; 0 = two thirds of all"},
+        {"rate", FLAG_TEXT, &f.rate, "X", "largest learning rate"},
+        {"held-out", FLAG_SIZE, &f.held_out, "N", "prompts kept apart and measured at the end"},
+        {"save-every", FLAG_SIZE, &f.train.save_every, "N", "steps between states (OUT.state)"},
+        {"stop-after", FLAG_SIZE, &f.train.stop_after, "N", "leave after N steps; 0 = run to the end"},
+    };
+    int parsed = options_parse(
+        "apbench heads train --model M --data FILES --text FILES --out FILE [...]\n"
+        "Trains retaining heads after Locret's recipe: labels from the frozen model's attention, one\n"
+        "prompt a step. The same command goes on after an interruption, to the same result.",
+        table, FLAG_COUNT(table), argc, argv, NULL);
+    int status = 0;
+    if (!parsed)
+        parsed = check_train(&f) || check_sources(&f) ? -1 : 0;
+    if (parsed <= 0)
+        status = parsed ? command_misused() : run_on_device(&f, train);
+    flags_free(&f);
+    return status;
+}
+
+static int evaluate(heads_flags *f, device *dev)
+{
+    model *m = NULL;
+    heads_prompts prompts = {0};
+    retaining_heads heads = {0};
+    int status = open_all(f, dev, &m, &prompts);
+    const char *path = f->flags.retaining_heads;
+    char *own = !status && !path && m->directory
+                    ? format_text("%s/retaining_heads.safetensors", m->directory)
+                    : NULL;
+    if (!status && !path && !own)
+        status = fail("give the heads with --retaining-heads FILE");
+    if (!status)
+        status = heads_load(&heads, &m->config.shape, m->layers, path ? path : own);
+    if (!status)
+        status = evaluate_and_print(m, &prompts, &heads);
+    free(own);
+    heads_free(&heads);
+    heads_prompts_free(&prompts);
+    if (m)
+        model_close(m);
+    return status;
+}
+
+static int command_evaluate(int argc, char **argv)
+{
+    heads_flags f = defaults();
+    const flag table[] = {
+        HEADS_FLAGS(f),
+        {"retaining-heads", FLAG_TEXT, &f.flags.retaining_heads, "FILE",
+         "heads (default: retaining_heads.safetensors beside the model)"},
+    };
+    int parsed = options_parse(
+        "apbench heads eval --model M --retaining-heads FILE --data FILES [...]\n"
+        "Prints, by layer and in the mean, how many of the top 10 % of positions by label the heads\n"
+        "find, and how many of the tokens of answers that stand in the document.",
+        table, FLAG_COUNT(table), argc, argv, NULL);
+    int status = 0;
+    if (!parsed)
+        parsed = check_sources(&f);
+    if (parsed <= 0)
+        status = parsed ? command_misused() : run_on_device(&f, evaluate);
+    flags_free(&f);
+    return status;
+}
+
+int command_heads(int argc, char **argv)
+{
+    static const char usage[] =
+        "usage: apbench heads train|eval [flags]\n"
+        "Retaining heads, APB's compressor: train them for a model, or measure them.\n";
+    const char *word = argc > 1 ? argv[1] : "";
+    if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+        printf("%s", usage);
+        return 0;
+    }
+    if (!strcmp(word, "train")) {
+        argv[1] = "heads train"; /* as the parser's sentences name the command */
+        return command_train(argc - 1, argv + 1);
+    }
+    if (!strcmp(word, "eval")) {
+        argv[1] = "heads eval";
+        return command_evaluate(argc - 1, argv + 1);
+    }
+    fail("heads: '%s' is neither train nor eval; see 'apbench heads --help'", word);
+    return command_misused();
+}

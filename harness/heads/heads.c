@@ -1,0 +1,118 @@
+/* Making, filling, forward and backward of retaining heads. See heads.h; files are in file.c. */
+#include "harness/heads/heads.h"
+
+#include <dnnl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/error.h"
+#include "kernels/hash.h"
+
+void heads_make(retaining_heads *h, const model_shape *s, int layers, int width)
+{
+    *h = (retaining_heads){.layers = layers,
+                           .inputs = (s->heads + 2 * s->kv_heads) * s->head_dim,
+                           .width = width,
+                           .kv_heads = s->kv_heads};
+    h->values = alloc_or_die((size_t)layers * (size_t)heads_layer_size(h), sizeof *h->values);
+}
+
+void heads_free(retaining_heads *h)
+{
+    free(h->values);
+    *h = (retaining_heads){0};
+}
+
+int64_t heads_layer_size(const retaining_heads *h)
+{
+    return (int64_t)h->width * (h->inputs + h->kv_heads);
+}
+
+float *heads_layer(const retaining_heads *h, int layer)
+{
+    return h->values + layer * heads_layer_size(h);
+}
+
+float *heads_fc2(const retaining_heads *h, int layer)
+{
+    return heads_layer(h, layer) + (int64_t)h->width * h->inputs;
+}
+
+/* Uniform in (0, 1), never 0. */
+static double uniform(uint64_t seed, uint64_t i)
+{
+    return ((double)(hash_bits(seed, i) >> 11) + 0.5) * 0x1p-53;
+}
+
+void heads_fill(retaining_heads *h, uint64_t seed)
+{
+    int64_t count = h->layers * heads_layer_size(h);
+    for (int64_t i = 0; i < count; i++) { /* Box and Muller */
+        double radius = sqrt(-2 * log(uniform(seed, 2 * (uint64_t)i)));
+        h->values[i] = (float)(0.02 * radius * cos(2 * M_PI * uniform(seed, 2 * (uint64_t)i + 1)));
+    }
+}
+
+/* ---- Forward and backward ---- */
+
+void heads_work_free(heads_work *w)
+{
+    free(w->before);
+    free(w->after);
+    free(w->scratch);
+    *w = (heads_work){0};
+}
+
+static void make_room(heads_work *w, int64_t rows, int width)
+{
+    if (rows <= w->rows)
+        return;
+    size_t count = (size_t)rows * (size_t)width;
+    w->before = realloc_or_die(w->before, count, sizeof(float));
+    w->after = realloc_or_die(w->after, count, sizeof(float));
+    w->scratch = realloc_or_die(w->scratch, count, sizeof(float));
+    w->rows = rows;
+}
+
+/* c [m, n] = a b, row-major; a transposed where ta is 'T', b where tb is. */
+static void product(char ta, char tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                    const float *b, int64_t ldb, float *c)
+{
+    dnnl_status_t status = dnnl_sgemm(ta, tb, m, n, k, 1.0f, a, lda, b, ldb, 0.0f, c, n);
+    if (status != dnnl_success) { /* only by a programmer's mistake */
+        fprintf(stderr, "apbench: dnnl_sgemm refused a product of %lld x %lld x %lld (status %d)\n",
+                (long long)m, (long long)n, (long long)k, (int)status);
+        abort();
+    }
+}
+
+void heads_forward(const retaining_heads *h, int layer, const float *features, int64_t rows,
+                   heads_work *w, float *scores)
+{
+    make_room(w, rows, h->width);
+    product('N', 'T', rows, h->width, h->inputs, features, h->inputs, heads_layer(h, layer),
+            h->inputs, w->before);
+#pragma omp parallel for
+    for (int64_t i = 0; i < rows * h->width; i++)
+        w->after[i] = w->before[i] / (1 + expf(-w->before[i]));
+    product('N', 'T', rows, h->kv_heads, h->width, w->after, h->width, heads_fc2(h, layer), h->width,
+            scores);
+}
+
+void heads_backward(const retaining_heads *h, int layer, const float *features, int64_t rows,
+                    heads_work *w, const float *score_gradient, float *gradient)
+{
+    int64_t width = h->width;
+    product('T', 'N', h->kv_heads, width, rows, score_gradient, h->kv_heads, w->after, width,
+            gradient + width * h->inputs);
+    product('N', 'N', rows, width, h->kv_heads, score_gradient, h->kv_heads, heads_fc2(h, layer),
+            width, w->scratch);
+#pragma omp parallel for
+    for (int64_t i = 0; i < rows * width; i++) {
+        float x = w->before[i], gate = 1 / (1 + expf(-x));
+        w->scratch[i] *= gate * (1 + x * (1 - gate)); /* SiLU's slope */
+    }
+    product('T', 'N', width, h->inputs, rows, w->scratch, width, features, h->inputs, gradient);
+}

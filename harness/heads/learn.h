@@ -1,0 +1,40 @@
+/* What retaining heads are to learn and how, as Locret trains them (arXiv
+ * 2410.01805, and its published code where the two differ): labels from frozen attention, the loss on scores, and AdamW. Nothing here
+ * knows of a model or a file. */
+#ifndef HARNESS_HEADS_LEARN_H
+#define HARNESS_HEADS_LEARN_H
+#include <stdint.h>
+
+/* labels [positions, kv_heads]: the largest q . k / sqrt(head_dim) that any of the label rows, in any
+ * query head of the group, gives each position's key. q [rows, heads, head_dim] and kv [positions,
+ * kv_heads, 2, head_dim] are roped; all label rows come after all positions. Before the softmax, as the
+ * published code has it. */
+void labels_from_attention(const float *q, int64_t rows, const float *kv, int64_t positions,
+                           int heads, int kv_heads, int head_dim, float *labels);
+
+/* The loss of one layer out of `layers`, and its gradient by the scores (both [positions, kv_heads]):
+ *     mean over layers, heads, positions of smooth-L1(s - label, beta 1)
+ *   + 0.0025 sum over layers of mean over heads and neighbours of (s[t+1] - s[t])^2.
+ * gradient may be NULL. Returns this layer's share of the sum. */
+double learn_loss(const float *scores, const float *labels, int64_t positions, int kv_heads,
+                  int layers, float *gradient);
+
+typedef struct {
+    double rate;             /* 5e-4 in Locret */
+    int64_t warm_up, steps;  /* 2000 and 3000: linear up, then linear down to 0 */
+} schedule;
+/* The learning rate of step 0, 1, ... steps - 1. */
+double schedule_rate(const schedule *, int64_t step);
+
+/* One AdamW step (betas 0.9 and 0.95, epsilon 1e-8, weight decay 0.01) after clipping each gradient
+ * to [-0.5, 0.5]. mean and square are the optimiser's state, zero before step 0. */
+void learn_update(float *values, float *mean, float *square, const float *gradient, int64_t count,
+                  double rate, int64_t step);
+
+/* Share of the top 10 % of positions by label (at least one; ties to the earlier) that are also in the
+ * top 10 % by score, for each KV head: overlap [kv_heads]. Random scores reach 0.1. */
+void learn_overlap(const float *scores, const float *labels, int64_t positions, int kv_heads,
+                   double *overlap);
+/* chosen [positions]: whether the position is in the top 10 % of column `head`. Returns how many are. */
+int64_t learn_top(const float *scores, int64_t positions, int kv_heads, int head, uint8_t *chosen);
+#endif

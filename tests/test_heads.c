@@ -1,0 +1,572 @@
+/* Retaining heads: labels against attention worked out here, the gradient against finite differences in
+ * double precision, AdamW against its formulas, learning a tiny set by heart, going on after a stop bit
+ * by bit, files that come back as written, and what is read from samples. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "datasets/random.h"
+#include "harness/error.h"
+#include "harness/heads/observe.h"
+#include "harness/heads/train.h"
+#include "kernels/hash.h"
+#include "tests/checkpoint.h"
+
+static const char tiny[] = "tests/data/checkpoints/llama31-f16";
+
+static float value(uint64_t seed, int64_t i, float bound)
+{
+    return hash_uniform(seed, (uint64_t)i, bound);
+}
+
+static float *values(uint64_t seed, int64_t count, float bound)
+{
+    float *v = alloc_or_die((size_t)count, sizeof *v);
+    for (int64_t i = 0; i < count; i++)
+        v[i] = value(seed, i, bound);
+    return v;
+}
+
+/* ---- Labels ---- */
+
+/* Products of 8 terms below 1 in float32: 1e-6 is many roundings; a wrong head or row is off by 0.1. */
+Test(heads, labels_are_the_largest_logits_of_the_group)
+{
+    enum { ROWS = 70, POSITIONS = 4103, HEADS = 6, KV = 2, DIM = 8 }; /* over a block each way */
+    float *q = values(1, ROWS * HEADS * DIM, 1), *kv = values(2, POSITIONS * KV * 2 * DIM, 1);
+    float *labels = alloc_or_die(POSITIONS * KV, sizeof *labels);
+    labels_from_attention(q, ROWS, kv, POSITIONS, HEADS, KV, DIM, labels);
+    double worst = 0;
+    for (int t = 0; t < POSITIONS; t++)
+        for (int g = 0; g < KV; g++) {
+            double largest = -INFINITY;
+            for (int i = 0; i < ROWS; i++)
+                for (int j = g * HEADS / KV; j < (g + 1) * HEADS / KV; j++) {
+                    double z = 0;
+                    for (int e = 0; e < DIM; e++)
+                        z += (double)q[(i * HEADS + j) * DIM + e] * kv[(t * KV + g) * 2 * DIM + e];
+                    largest = fmax(largest, z / sqrt(DIM));
+                }
+            worst = fmax(worst, fabs(largest - labels[t * KV + g]));
+        }
+    cr_expect(worst < 1e-6, "off by %g", worst);
+    free(labels);
+    free(kv);
+    free(q);
+}
+
+static model *open_tiny(device **dev)
+{
+    *dev = device_find("cpu");
+    cr_assert(*dev && !(*dev)->open(*dev, 2), "%s", fail_text());
+    model *m = model_open(tiny, *dev, 0, 1, NULL);
+    cr_assert(m, "%s", fail_text());
+    return m;
+}
+
+static heads_prompt random_prompt(const model *m, uint64_t seed, int64_t count, int64_t positions)
+{
+    heads_prompt p = {.ids = alloc_or_die((size_t)count, sizeof *p.ids),
+                      .count = count,
+                      .positions = positions};
+    for (int64_t i = 0; i < count; i++)
+        p.ids[i] = (int32_t)(hash_bits(seed, (uint64_t)i) % (uint64_t)m->config.shape.vocab);
+    return p;
+}
+
+typedef struct {
+    float *features[8], *labels[8];
+    int width, kv_heads, layers;
+} shown;
+
+static void keep_shown(void *argument, const shown_layer *layer)
+{
+    shown *s = argument;
+    cr_assert_eq(layer->layer, s->layers, "layers come in order");
+    size_t features = (size_t)(layer->positions * s->width) * sizeof(float);
+    size_t labels = (size_t)(layer->positions * s->kv_heads) * sizeof(float);
+    s->features[s->layers] = memcpy(alloc_or_die(features, 1), layer->features, features);
+    s->labels[s->layers++] = memcpy(alloc_or_die(labels, 1), layer->labels, labels);
+}
+
+static shown show(const model *m, const heads_prompt *p)
+{
+    const model_shape *s = &m->config.shape;
+    shown kept = {.width = (s->heads + 2 * s->kv_heads) * s->head_dim, .kv_heads = s->kv_heads};
+    cr_assert(m->layers <= 8);
+    cr_assert_eq(observe_prompt(m, p, keep_shown, &kept), 0, "%s", fail_text());
+    cr_assert_eq(kept.layers, m->layers);
+    return kept;
+}
+
+static void shown_free(shown *s)
+{
+    for (int i = 0; i < s->layers; i++) {
+        free(s->features[i]);
+        free(s->labels[i]);
+    }
+}
+
+/* Element e of head `head` (of all that lie in a row of features) of row t, roped here. This model's
+ * scaled frequencies are those of Llama-3.1. */
+static double frequency(const model_config *c, int pair)
+{
+    double f = pow(c->rope_theta, -2.0 * pair / c->shape.head_dim), wave = 2 * M_PI / f;
+    if (c->rope_factor == 0 || wave < c->rope_original_positions / c->rope_high_freq)
+        return f;
+    if (wave > c->rope_original_positions / c->rope_low_freq)
+        return f / c->rope_factor;
+    double smooth = (c->rope_original_positions / wave - c->rope_low_freq) /
+                    (c->rope_high_freq - c->rope_low_freq);
+    return (1 - smooth) * f / c->rope_factor + smooth * f;
+}
+
+static double roped(const model_config *c, const float *row, int head, int64_t t, int e)
+{
+    int half = c->shape.head_dim / 2, pair = e % half;
+    double angle = (double)t * frequency(c, pair);
+    double x = row[head * 2 * half + pair], y = row[head * 2 * half + pair + half];
+    return e < half ? x * cos(angle) - y * sin(angle) : y * cos(angle) + x * sin(angle);
+}
+
+/* The features of a longer prompt hold the label rows' own queries: with them the labels of the shorter
+ * one are worked out again. Logits of order 1 from float32 activations: 1e-4 is rounding, a row or a head
+ * too many or too few is off by 0.01 and more. */
+Test(heads, observed_labels_follow_from_observed_features)
+{
+    device *dev;
+    model *m = open_tiny(&dev);
+    const model_config *c = &m->config;
+    const model_shape *s = &c->shape;
+    enum { COUNT = 41, POSITIONS = 29 };
+    heads_prompt longer = random_prompt(m, 5, COUNT + 1, COUNT - 1), p = random_prompt(m, 5, COUNT, POSITIONS);
+    shown all = show(m, &longer), some = show(m, &p);
+    int group = s->heads / s->kv_heads;
+    double worst = 0, moved = 0;
+    for (int layer = 0; layer < m->layers; layer++) {
+        for (int64_t i = 0; i < POSITIONS * all.width; i++)
+            moved = fmax(moved, fabs((double)all.features[layer][i] - some.features[layer][i]));
+        for (int64_t t = 0; t < POSITIONS; t++)
+            for (int h = 0; h < s->kv_heads; h++) {
+                double largest = -INFINITY;
+                for (int64_t i = POSITIONS; i < COUNT - 1; i++)
+                    for (int j = h * group; j < (h + 1) * group; j++) {
+                        double z = 0;
+                        for (int e = 0; e < s->head_dim; e++)
+                            z += roped(c, all.features[layer] + i * all.width, j, i, e) *
+                                 roped(c, all.features[layer] + t * all.width, s->heads + h, t, e);
+                        largest = fmax(largest, z / sqrt(s->head_dim));
+                    }
+                worst = fmax(worst, fabs(largest - some.labels[layer][t * s->kv_heads + h]));
+            }
+    }
+    cr_expect(worst < 1e-4, "labels are off by %g", worst);
+    cr_expect(moved < 1e-4, "features of the same rows are off by %g", moved);
+    shown_free(&all);
+    shown_free(&some);
+    free(longer.ids);
+    free(p.ids);
+    model_close(m);
+    dev->close(dev);
+}
+
+/* ---- Gradient ---- */
+
+enum { ROWS = 13, LAYERS = 2 };
+static const model_shape small = {.layers = LAYERS, .heads = 4, .kv_heads = 2, .head_dim = 3};
+
+/* The whole loss in double precision, written out from its formula. */
+static double whole_loss(const retaining_heads *h, const double *parameters, float *const *features,
+                         float *const *labels)
+{
+    double regression = 0, rough = 0;
+    for (int layer = 0; layer < LAYERS; layer++) {
+        const double *fc1 = parameters + layer * heads_layer_size(h), *fc2 = fc1 + h->width * h->inputs;
+        double scores[ROWS][2] = {{0}};
+        for (int t = 0; t < ROWS; t++)
+            for (int w = 0; w < h->width; w++) {
+                double x = 0;
+                for (int i = 0; i < h->inputs; i++)
+                    x += fc1[w * h->inputs + i] * features[layer][t * h->inputs + i];
+                for (int k = 0; k < 2; k++)
+                    scores[t][k] += fc2[k * h->width + w] * x / (1 + exp(-x));
+            }
+        for (int t = 0; t < ROWS; t++)
+            for (int k = 0; k < 2; k++) {
+                double off = fabs(scores[t][k] - labels[layer][t * 2 + k]);
+                regression += (off < 1 ? off * off / 2 : off - 0.5) / ROWS / (LAYERS * 2);
+                if (t)
+                    rough += pow(scores[t][k] - scores[t - 1][k], 2) / (2 * (ROWS - 1));
+            }
+    }
+    return regression + 0.0025 * rough;
+}
+
+/* Float32 arithmetic over some 20 terms: 1e-5 of the largest gradient. Differences in double with a step
+ * of 1e-5 are exact to 1e-8. Labels lie on both sides of where smooth-L1 changes its form. */
+Test(heads, gradient_is_that_of_finite_differences)
+{
+    retaining_heads h;
+    heads_make(&h, &small, LAYERS, 5);
+    heads_fill(&h, 3);
+    int64_t size = heads_layer_size(&h), count = LAYERS * size;
+    double *parameters = alloc_or_die((size_t)count, sizeof *parameters);
+    for (int64_t i = 0; i < count; i++)
+        parameters[i] = h.values[i] *= 20; /* scores of order 1 */
+    float *features[LAYERS], *labels[LAYERS];
+    float *gradient = alloc_or_die((size_t)count, sizeof *gradient);
+    heads_work work = {0};
+    double loss = 0;
+    for (int layer = 0; layer < LAYERS; layer++) {
+        features[layer] = values(10 + (uint64_t)layer, ROWS * h.inputs, 1.5f);
+        labels[layer] = values(20 + (uint64_t)layer, ROWS * 2, 3);
+        float scores[ROWS * 2], slopes[ROWS * 2];
+        heads_forward(&h, layer, features[layer], ROWS, &work, scores);
+        loss += learn_loss(scores, labels[layer], ROWS, 2, LAYERS, slopes);
+        heads_backward(&h, layer, features[layer], ROWS, &work, slopes, gradient + layer * size);
+    }
+    double expected = whole_loss(&h, parameters, features, labels);
+    cr_expect(fabs(loss - expected) < 1e-5 * expected, "loss %g, expected %g", loss, expected);
+    double largest = 0, worst = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double kept = parameters[i];
+        parameters[i] = kept + 1e-5;
+        double up = whole_loss(&h, parameters, features, labels);
+        parameters[i] = kept - 1e-5;
+        double slope = (up - whole_loss(&h, parameters, features, labels)) / 2e-5;
+        parameters[i] = kept;
+        largest = fmax(largest, fabs(slope));
+        worst = fmax(worst, fabs(slope - gradient[i]));
+    }
+    cr_expect(largest > 0.01, "the gradient is next to nothing: %g", largest);
+    cr_expect(worst < 1e-5 * largest, "off by %g of %g", worst, largest);
+    for (int layer = 0; layer < LAYERS; layer++) {
+        free(features[layer]);
+        free(labels[layer]);
+    }
+    heads_work_free(&work);
+    free(gradient);
+    free(parameters);
+    heads_free(&h);
+}
+
+/* ---- Optimiser ---- */
+
+/* Three steps of numbers of order 1 in float32 against double: 1e-6. One gradient is clipped. */
+Test(heads, update_is_adamw_after_clipping)
+{
+    float p[2] = {1.5f, -0.25f}, mean[2] = {0}, square[2] = {0};
+    const float gradients[3][2] = {{0.3f, -4}, {-0.1f, 0.2f}, {0.05f, 3}};
+    double x[2] = {1.5, -0.25}, m[2] = {0}, v[2] = {0};
+    for (int step = 0; step < 3; step++) {
+        double rate = 0.01 * (step + 1);
+        learn_update(p, mean, square, gradients[step], 2, rate, step);
+        for (int i = 0; i < 2; i++) {
+            double g = fmax(-0.5, fmin(0.5, gradients[step][i]));
+            m[i] = 0.9 * m[i] + 0.1 * g;
+            v[i] = 0.95 * v[i] + 0.05 * g * g;
+            x[i] -= rate * 0.01 * x[i];
+            x[i] -= rate * (m[i] / (1 - pow(0.9, step + 1))) /
+                    (sqrt(v[i] / (1 - pow(0.95, step + 1))) + 1e-8);
+            cr_expect(fabs(x[i] - p[i]) < 1e-6, "step %d, number %d: %.8f, expected %.8f", step, i,
+                      p[i], x[i]);
+        }
+    }
+}
+
+Test(heads, rate_rises_and_falls)
+{
+    schedule s = {.rate = 5e-4, .warm_up = 2000, .steps = 3000};
+    cr_expect_eq(schedule_rate(&s, 0), 0);
+    cr_expect_float_eq(schedule_rate(&s, 1000), 2.5e-4, 1e-12);
+    cr_expect_float_eq(schedule_rate(&s, 2000), 5e-4, 1e-12);
+    cr_expect_float_eq(schedule_rate(&s, 2750), 1.25e-4, 1e-12);
+    s.warm_up = 0;
+    cr_expect_float_eq(schedule_rate(&s, 0), 5e-4, 1e-12);
+}
+
+Test(heads, overlap_counts_the_best_tenth)
+{
+    float scores[20 * 2], labels[20 * 2];
+    for (int t = 0; t < 20; t++) {
+        scores[2 * t] = (float)t; /* best: 19, 18 */
+        labels[2 * t] = t == 18 ? 9 : t == 3 ? 8 : 0;
+        scores[2 * t + 1] = 1; /* all alike: the earlier, 0 and 1 */
+        labels[2 * t + 1] = t < 2 ? 5 : -5;
+    }
+    double overlap[2];
+    learn_overlap(scores, labels, 20, 2, overlap);
+    cr_expect_eq(overlap[0], 0.5);
+    cr_expect_eq(overlap[1], 1);
+    learn_overlap(scores, labels, 5, 2, overlap); /* at least one */
+    cr_expect_eq(overlap[1], 1);
+}
+
+/* ---- Training ---- */
+
+static char *directory;
+
+static void set_up(void)
+{
+    directory = temporary_directory();
+}
+
+static void tear_down(void)
+{
+    remove_directory(directory);
+}
+
+TestSuite(training, .init = set_up, .fini = tear_down, .timeout = 120);
+
+static heads_prompts random_prompts(const model *m, int64_t count)
+{
+    heads_prompts all = {.items = alloc_or_die((size_t)count, sizeof *all.items), .count = count};
+    for (int64_t i = 0; i < count; i++)
+        all.items[i] = random_prompt(m, 100 + (uint64_t)i, 61 + 3 * i, 50 + 2 * i);
+    return all;
+}
+
+/* Two prompts by heart. Untrained heads reach some 0.1; the labels of random ids jump from token to token,
+ * and the smoothness that the loss asks for keeps even heads trained for long at 0.9. */
+Test(training, learns_two_prompts_by_heart)
+{
+    device *dev;
+    model *m = open_tiny(&dev);
+    heads_prompts prompts = random_prompts(m, 2);
+    char *out = format_text("%s/heads.safetensors", directory);
+    train_settings s = {.width = 64, .schedule = {.rate = 5e-3, .warm_up = 20, .steps = 600},
+                        .save_every = 1000, .seed = 1, .out = out};
+    retaining_heads h, fresh;
+    heads_make(&fresh, &m->config.shape, m->layers, 64);
+    heads_fill(&fresh, 1);
+    heads_measure before, after;
+    cr_assert_eq(heads_train(m, &prompts, &s, &h), 0, "%s", fail_text());
+    cr_assert_eq(heads_evaluate(m, &prompts, &fresh, &before), 0, "%s", fail_text());
+    cr_assert_eq(heads_evaluate(m, &prompts, &h, &after), 0, "%s", fail_text());
+    double untrained = heads_mean(&before, before.overlap, before.prompts);
+    double trained = heads_mean(&after, after.overlap, after.prompts);
+    cr_expect(untrained < 0.5, "untrained heads overlap by %g", untrained);
+    cr_expect(trained > 0.8, "trained heads overlap by %g", trained);
+    heads_measure_free(&before);
+    heads_measure_free(&after);
+    heads_free(&h);
+    heads_free(&fresh);
+    heads_prompts_free(&prompts);
+    free(out);
+    model_close(m);
+    dev->close(dev);
+}
+
+static void *trained_bytes(const model *m, const heads_prompts *prompts, train_settings s,
+                           const char *name, int64_t stop_after, size_t *bytes)
+{
+    char *out = format_text("%s/%s", directory, name);
+    s.out = out;
+    s.stop_after = stop_after;
+    retaining_heads h;
+    int status;
+    while ((status = heads_train(m, prompts, &s, &h)) == 1) {
+        heads_free(&h);
+        char *state = format_text("%s.state", out);
+        size_t count;
+        free(read_file(state, &count)); /* it is there */
+        free(state);
+    }
+    cr_assert_eq(status, 0, "%s", fail_text());
+    heads_free(&h);
+    void *content = read_file(out, bytes);
+    free(out);
+    return content;
+}
+
+static const train_settings short_training = {
+    .width = 16, .schedule = {.rate = 1e-3, .warm_up = 6, .steps = 17}, .save_every = 4, .seed = 9};
+
+Test(training, goes_on_to_the_same_bits)
+{
+    device *dev;
+    model *m = open_tiny(&dev);
+    heads_prompts prompts = random_prompts(m, 5);
+    size_t whole, parts;
+    void *a = trained_bytes(m, &prompts, short_training, "whole", 0, &whole);
+    void *b = trained_bytes(m, &prompts, short_training, "parts", 7, &parts);
+    cr_expect(whole == parts && !memcmp(a, b, whole), "stopping twice changed the heads");
+    free(a);
+    free(b);
+    heads_prompts_free(&prompts);
+    model_close(m);
+    dev->close(dev);
+}
+
+Test(training, refuses_a_state_that_is_not_its_own)
+{
+    device *dev;
+    model *m = open_tiny(&dev);
+    heads_prompts prompts = random_prompts(m, 3);
+    char *out = format_text("%s/heads", directory), *state = format_text("%s.state", out);
+    train_settings s = short_training, other;
+    s.out = out;
+    s.stop_after = 3;
+    retaining_heads h;
+    cr_assert_eq(heads_train(m, &prompts, &s, &h), 1);
+    heads_free(&h);
+    other = s;
+    other.schedule.rate *= 2;
+    cr_assert_eq(heads_train(m, &prompts, &other, &h), -1);
+    cr_expect(strstr(fail_text(), "another training"), "%s", fail_text());
+    heads_free(&h);
+
+    size_t bytes;
+    uint8_t *content = read_file(state, &bytes);
+    content[bytes / 2] ^= 1;
+    write_file(state, content, bytes);
+    cr_assert_eq(heads_train(m, &prompts, &s, &h), -1);
+    cr_expect(strstr(fail_text(), "damaged"), "%s", fail_text());
+    heads_free(&h);
+    content[bytes / 2] ^= 1;
+    write_file(state, content, bytes - 1);
+    cr_assert_eq(heads_train(m, &prompts, &s, &h), -1);
+    cr_expect(strstr(fail_text(), "damaged"), "%s", fail_text());
+    heads_free(&h);
+    free(content);
+    free(state);
+    free(out);
+    heads_prompts_free(&prompts);
+    model_close(m);
+    dev->close(dev);
+}
+
+/* ---- Files ---- */
+
+/* What is written is read back as it was rounded, and a model takes it as its retaining heads. */
+Test(training, files_come_back_and_models_take_them)
+{
+    device *dev;
+    model *m = open_tiny(&dev);
+    char *path = format_text("%s/heads.safetensors", directory);
+    retaining_heads h, back;
+    heads_make(&h, &m->config.shape, m->layers, 24);
+    heads_fill(&h, 4);
+    cr_assert_eq(heads_save(&h, path), 0, "%s", fail_text());
+    cr_assert_eq(heads_load(&back, &m->config.shape, m->layers, path), 0, "%s", fail_text());
+    size_t bytes = (size_t)(h.layers * heads_layer_size(&h)) * sizeof(float);
+    double worst = 0;
+    for (size_t i = 0; i < bytes / sizeof(float); i++)
+        worst = fmax(worst, fabs((double)h.values[i] - back.values[i]) / fabs(h.values[i]));
+    cr_expect(worst > 0 && worst <= 0x1p-8, "bfloat16 keeps 8 bits, the worst is off by %g", worst);
+    heads_round(&h);
+    cr_assert_eq(back.width, 24);
+    cr_expect(!memcmp(h.values, back.values, bytes));
+
+    model *with = model_open(tiny, dev, 0, 1, path);
+    cr_assert(with, "%s", fail_text());
+    cr_assert_eq(with->retaining_width, 24);
+    for (int layer = 0; layer < m->layers; layer++) {
+        size_t fc1 = (size_t)(h.width * h.inputs) * sizeof(float);
+        size_t fc2 = (size_t)(h.kv_heads * h.width) * sizeof(float);
+        cr_expect(!memcmp(with->layer[layer].retaining_fc1, heads_layer(&h, layer), fc1));
+        cr_expect(!memcmp(with->layer[layer].retaining_fc2, heads_fc2(&h, layer), fc2));
+    }
+    model_close(with);
+    heads_free(&back);
+    model_shape wider = m->config.shape;
+    wider.head_dim *= 2;
+    cr_expect_eq(heads_load(&back, &wider, m->layers, path), -1);
+    cr_expect_eq(heads_load(&back, &m->config.shape, m->layers + 1, path), -1);
+    heads_free(&h);
+    free(path);
+    model_close(m);
+    dev->close(dev);
+}
+
+/* ---- Prompts ---- */
+
+/* All of a model that reading prompts asks for: words. */
+static model *open_words(model *m)
+{
+    *m = (model){.name = "words", .tokens = tokenizer_open("tests/data/tasks")};
+    cr_assert(m->tokens, "%s", fail_text());
+    m->config.stop_ids[0] = 2;
+    m->config.stop_count = 1;
+    return m;
+}
+
+Test(training, prompts_are_split_where_rows_begin_to_look_back)
+{
+    model words, *m = open_words(&words);
+    write_text(directory, "rows.jsonl",
+               "{\"input_context\": \"grass is green and 4711 is the number. \", "
+               "\"input_query\": \"What is the number?\", \"outputs\": [\"4711\"]}\n"
+               "{\"input_context\": 5}\n"
+               "not JSON\n");
+    prompt_sources from = {.seed = 1};
+    char *path = format_text("%s/rows.jsonl", directory);
+    text_list_push(&from.data, path);
+    heads_prompts answer, query;
+    cr_assert_eq(heads_prompts_read(m, &from, &answer), 0, "%s", fail_text());
+    from.from_query = true;
+    cr_assert_eq(heads_prompts_read(m, &from, &query), 0, "%s", fail_text());
+    cr_assert(answer.count == 1 && query.count == 1);
+    const heads_prompt *a = answer.items, *q = query.items;
+    token_list document = {0}, whole = {0};
+    const char context[] = "grass is green and 4711 is the number. ";
+    cr_assert(!tokenizer_encode(m->tokens, context, strlen(context), false, &document));
+    cr_expect_eq(q->positions, (int64_t)document.count);
+    cr_expect_eq(a->count, q->count);
+    cr_assert(!tokenizer_encode(m->tokens, "What is the number?", 19, false, &whole));
+    cr_expect_eq(a->positions, (int64_t)(document.count + whole.count));
+    cr_expect(!memcmp(a->ids, document.ids, document.count * sizeof *a->ids));
+    token_list marked = {0};
+    for (int64_t t = 0; t < q->positions; t++)
+        if (q->needle[t])
+            token_list_push(&marked, q->ids[t]);
+    size_t bytes;
+    char *needle = tokenizer_decode(m->tokens, marked.ids, marked.count, false, &bytes);
+    cr_expect(strstr(needle, "4711") && bytes <= 6, "'%s' is marked", needle);
+    cr_expect(heads_prompts_hash(&answer) != heads_prompts_hash(&query));
+    free(needle);
+    token_list_free(&marked);
+    token_list_free(&document);
+    token_list_free(&whole);
+    heads_prompts_free(&answer);
+    heads_prompts_free(&query);
+    text_list_free(&from.data);
+    free(path);
+    tokenizer_close(m->tokens);
+}
+
+Test(training, windows_of_text_have_the_lengths_asked_for)
+{
+    model words, *m = open_words(&words);
+    char *text = alloc_or_die(20001, 1);
+    for (int i = 0; i < 20000; i++)
+        text[i] = "abc def ghij. klm\n"[i % 18];
+    write_text(directory, "text", text);
+    char *path = format_text("%s/text", directory);
+    int64_t lengths[] = {100, 140};
+    prompt_sources from = {.seed = 1, .windows = 50, .lengths = {lengths, 2}};
+    text_list_push(&from.text, path);
+    heads_prompts all, again;
+    cr_assert_eq(heads_prompts_read(m, &from, &all), 0, "%s", fail_text());
+    cr_assert_eq(heads_prompts_read(m, &from, &again), 0, "%s", fail_text());
+    cr_expect_eq(heads_prompts_hash(&all), heads_prompts_hash(&again));
+    cr_assert_eq(all.count, 50);
+    int64_t least = 1000, most = 0;
+    for (int i = 0; i < 50; i++) {
+        int64_t count = all.items[i].count;
+        least = count < least ? count : least;
+        most = count > most ? count : most;
+        cr_expect_eq(all.items[i].positions, count - 65);
+    }
+    cr_expect(least >= 100 && most <= 140 && most - least > 20, "%d to %d", (int)least, (int)most);
+    from.lengths.items[1] = 1000000;
+    heads_prompts_free(&again);
+    cr_expect_eq(heads_prompts_read(m, &from, &again), -1);
+    heads_prompts_free(&all);
+    text_list_free(&from.text);
+    free(path);
+    free(text);
+    tokenizer_close(m->tokens);
+}
