@@ -223,9 +223,22 @@ static int write_split(const task *task, const task_sample *sample, const tokeni
                : 0;
 }
 
+/* InfiniteBench's files hold UTF-8 as it is. */
+static char *infinite_line(const json_t *row)
+{
+    char *json = json_dumps(row, 0);
+    if (!json)
+        fail("the row cannot be written as JSON");
+    char *line = json ? format_text("%s\n", json) : NULL;
+    free(json);
+    return line;
+}
+
 char *official_line(const task *task, const task_sample *sample, const tokenizer *tokens,
                     task_layout layout)
 {
+    if (sample->row)
+        return infinite_line(sample->row);
     size_t bytes = sample->document.count + sample->query.count;
     char *prompt = alloc_or_die(bytes + 1, 1);
     memcpy(prompt, sample->document.bytes, sample->document.count);

@@ -21,7 +21,8 @@ int official_sample(const json_t *row, const chat_template *wrap, task_sample *)
 int official_references(const json_t *row, sized_text **references);
 void official_references_free(sized_text *references, int count);
 
-/* One line of JSON, newline included, ASCII-escaped, to be freed. tokens counts `length` (whole
+/* One line of JSON, newline included, to be freed: of an InfiniteBench task the sample's row, whatever
+ * the layout; else ASCII-escaped. tokens counts `length` (whole
  * prompt, tokenised as one, plus the generated budget) and `token_position_answer`. NULL with a
  * sentence on failure. */
 char *official_line(const task *, const task_sample *, const tokenizer *tokens, task_layout);

@@ -1,5 +1,6 @@
 /* Samples one after another: made by a task's generator at the size that fills the wanted length, or
  * read from an official file. */
+#include "datasets/infinitebench/infinitebench.h"
 #include "datasets/jsonl.h"
 #include "datasets/official.h"
 #include "datasets/ruler/generator.h"
@@ -25,6 +26,8 @@ void task_sample_free(task_sample *sample)
     free(sample->document.bytes);
     free(sample->query.bytes);
     official_references_free(sample->references, sample->reference_count);
+    json_decref(sample->row);
+    json_decref(sample->label);
     *sample = (task_sample){0};
 }
 
@@ -182,6 +185,23 @@ static int make(task_samples *samples, task_sample *sample)
 
 /* ---- Samples of a file ---- */
 
+/* A row of the file. InfiniteBench's become prompts here, and are cut to the length where there is a
+ * tokenizer to count with. */
+static int read_row(const task_request *request, json_t *row, task_sample *sample)
+{
+    if (!request->task->infinite)
+        return official_sample(row, request->chat, sample);
+    if (infinite_sample(request->task, row, request->chat, sample) < 0)
+        return -1;
+    if (!request->tokens || !request->length)
+        return 0;
+    int64_t most = request->length - request->task->tokens_to_generate;
+    if (infinite_truncate(request->tokens, most, sample) == 0)
+        return 0;
+    task_sample_free(sample);
+    return -1;
+}
+
 static int read_next(task_samples *samples, task_sample *sample)
 {
     for (;;) {
@@ -191,7 +211,7 @@ static int read_next(task_samples *samples, task_sample *sample)
             return found;
         if (found == JSONL_ROW) {
             const task *task = samples->request.task;
-            int result = official_sample(row, samples->request.chat, sample);
+            int result = read_row(&samples->request, row, sample);
             json_decref(row);
             sample->tokens_to_generate = sample->split_layout && task->split_tokens
                                              ? task->split_tokens

@@ -1,6 +1,8 @@
-/* RULER's scorers: what is left of a prediction after postprocessing, the share of references that
+/* Scores of answers, for both benchmarks (InfiniteBench's scorers are in infinitebench/), and RULER's
+ * scorers: what is left of a prediction after postprocessing, the share of references that
  * it contains, and the task's score as the official report rounds it. Matching is by substring of
  * lower-cased text, so "no" matches in "know"; nothing is normalised. */
+#include "datasets/infinitebench/infinitebench.h"
 #include "datasets/task.h"
 #include "datasets/unicode.h"
 #include "harness/error.h"
@@ -72,6 +74,56 @@ int task_score(const task *task, const char *prediction, size_t bytes, const siz
     *score = task->score(left, references, count);
     free(copy);
     return *score < 0 ? -1 : 0;
+}
+
+const char *const scorer_names[] = {[SCORER_OFFICIAL] = "official", [SCORER_APB] = "apb"};
+
+int scorer_find(const char *name, scorer_kind *kind)
+{
+    for (int k = 0; k < 2; k++)
+        if (!strcmp(name, scorer_names[k])) {
+            *kind = (scorer_kind)k;
+            return 0;
+        }
+    return fail("'%s' is no scorer; there are official and apb", name);
+}
+
+int task_score_label(const task *task, const scorer *scorer, const char *prediction, size_t bytes,
+                     const json_t *label, double *score)
+{
+    size_t valid = utf8_valid_prefix(prediction, bytes);
+    if (valid < bytes)
+        return fail("the prediction is no UTF-8 from byte %zu on", valid);
+    return task->infinite->score(scorer, (sized_text){(char *)prediction, bytes}, label, score);
+}
+
+int task_score_sample(const task *task, const scorer *scorer, const char *prediction, size_t bytes,
+                      const task_sample *sample, double *score, bool *null)
+{
+    if (!task->infinite)
+        return task_score(task, prediction, bytes, sample->references, sample->reference_count,
+                          score, null);
+    /* The published rows of kv_retrieval have lists, with which the official scorer gives 0 to every
+     * answer; its published figures come from strings. */
+    const json_t *label = sample->label;
+    if (task->infinite->unwrap && scorer->kind == SCORER_OFFICIAL && json_array_size(label) == 1)
+        label = json_array_get(label, 0);
+    const char *left = prediction;
+    size_t count = bytes;
+    python_strip(&left, &count);
+    *null = count == 0;
+    return task_score_label(task, scorer, prediction, bytes, label, score);
+}
+
+char *score_exact_text(double score, char *buffer, size_t bytes)
+{
+    int digits = 15;
+    do
+        snprintf(buffer, bytes, "%.*g", digits, score);
+    while (strtod(buffer, NULL) != score && ++digits <= 17);
+    if (!strpbrk(buffer, ".en") && strlen(buffer) + 2 < bytes)
+        strcat(buffer, ".0");
+    return buffer;
 }
 
 double score_round(double value)

@@ -1,6 +1,7 @@
 /* The table of tasks. See task.h. */
 #include "datasets/task.h"
 
+#include "datasets/infinitebench/infinitebench.h"
 #include "datasets/ruler/generator.h"
 #include "harness/error.h"
 
@@ -10,9 +11,14 @@
 
 #define NIAH(name, summary, ...)                                                                   \
     {name, "ruler", summary, 128, &niah_generator, &(const niah_options){__VA_ARGS__},             \
-     string_match_all, 0}
+     string_match_all, 0, NULL}
 #define RULER(name, summary, tokens, generator, options, score, split_tokens)                      \
-    {name, "ruler", summary, tokens, generator, options, score, split_tokens}
+    {name, "ruler", summary, tokens, generator, options, score, split_tokens, NULL}
+
+#define INFINITE(name, summary, tokens, infinite)                                                  \
+    {name, "infinitebench", summary, tokens, &infinite_generator, NULL, NULL, 0, &infinite}
+#define INFINITE_FILES(name, summary, tokens, infinite)                                            \
+    {name, "infinitebench", summary, tokens, NULL, NULL, NULL, 0, &infinite}
 
 const task tasks[] = {
     /* haystack, kind of keys, kind of values, keys, values a key, queries */
@@ -42,6 +48,22 @@ const task tasks[] = {
           (&(const question_options){QUESTIONS_SQUAD, 1}), string_match_part, 0),
     RULER("qa_2", "questions on HotpotQA paragraphs", 32, &questions_generator,
           (&(const question_options){QUESTIONS_HOTPOTQA, 10}), string_match_part, 0),
+    INFINITE("passkey", "five digits in repeated noise", 6, infinite_passkey),
+    INFINITE("number_string", "ten digits with repeats in noise", 12, infinite_number_string),
+    INFINITE("kv_retrieval", "the value of one key of a JSON object", 50, infinite_kv_retrieval),
+    INFINITE_FILES("longbook_sum_eng", "summary of a novel (En.Sum)", 1200, infinite_sum),
+    INFINITE_FILES("longbook_choice_eng", "one of four answers on a novel (En.MC)", 40,
+                   infinite_choice),
+    INFINITE_FILES("longbook_qa_eng", "questions on a novel (En.QA)", 40, infinite_qa_english),
+    INFINITE_FILES("longbook_qa_chn", "questions on a Chinese novel (Zh.QA)", 40,
+                   infinite_qa_chinese),
+    INFINITE_FILES("longdialogue_qa_eng", "the speaker whose name is masked (En.Dia)", 40,
+                   infinite_dialogue),
+    INFINITE("math_find", "largest, smallest or median of a list", 3, infinite_math_find),
+    INFINITE("math_calc", "every value of a long sum", 30000, infinite_math_calc),
+    INFINITE("code_run", "the value of functions that call functions", 5, infinite_code_run),
+    INFINITE_FILES("code_debug", "the function with an error (Code.Debug)", 5,
+                   infinite_code_debug),
 };
 const int task_count = sizeof tasks / sizeof tasks[0];
 

@@ -21,7 +21,7 @@ typedef struct {
     sized_text query;         /* question, chat tail, lead-in of the answer */
     size_t lead_in;      /* where in `query` the lead-in starts (== query.count: there is none) */
     sized_text *references;    /* the answers looked for */
-    int reference_count; /* at least 1 */
+    int reference_count; /* at least 1; 0 where there is a label */
     int64_t number;      /* 0, 1, 2 .. in the order of making or of the file's good rows */
     int64_t index;       /* the file's own `index`; of made samples, the number */
     int64_t length;      /* tokens of document and query plus the task's tokens_to_generate; of
@@ -30,6 +30,8 @@ typedef struct {
     int64_t size;        /* units of haystack that went in (0 for files) */
     bool split_layout;   /* it was read from a row of the split layout */
     bool official;       /* generator=official; else generator=apbench */
+    struct json_t *row;  /* InfiniteBench: the row as its files have it, owned; else NULL */
+    struct json_t *label; /* and what its scorers are given, in place of references, owned */
 } task_sample;
 
 void task_sample_free(task_sample *); /* leaves it zeroed */
@@ -40,14 +42,15 @@ typedef struct task_samples task_samples;
 /* Where samples come from. */
 typedef struct {
     const task *task;
-    int64_t length;            /* made samples: most tokens, generated budget included */
+    int64_t length;            /* most tokens, generated budget included. Made samples fill it,
+                                * InfiniteBench's rows are cut to it (0: left whole) */
     uint64_t seed;             /* sample k depends on (task, length, seed, k) and the texts only */
-    const tokenizer *tokens;   /* counts lengths; not needed for files */
+    const tokenizer *tokens;   /* counts lengths; not needed for files that nothing is cut from */
     const chat_template *chat; /* made samples: NULL = plain text. Files: NULL = the text is used
                                 * as it is, else head and tail are put around it */
     const char *haystack;      /* essay text for made samples: plain text or JSON with key `text`;
                                 * NULL = text/jargon.txt under the cache */
-    const char *file;          /* an official file (RULER or split layout); NULL = make samples */
+    const char *file;          /* an official file of the task's benchmark; NULL = make samples */
 } task_request;
 
 /* Readies samples; for made ones this fits the size of the haystack to the length (some twenty
@@ -63,7 +66,8 @@ void task_samples_close(task_samples *);
 
 /* ---- The table ---- */
 
-struct generator; /* datasets/ruler/generator.h */
+struct generator;     /* datasets/ruler/generator.h */
+struct infinite_task; /* datasets/infinitebench/infinitebench.h */
 
 struct task {
     const char *name, *benchmark, *summary;
@@ -73,6 +77,8 @@ struct task {
     /* The share of the references that the prediction (postprocessed) names, 0..1. */
     double (*score)(sized_text prediction, const sized_text *references, int count);
     int split_tokens; /* to generate for rows of the split layout, where that differs; else 0 */
+    const struct infinite_task *infinite; /* rows, prompt and scorer of InfiniteBench's tasks, which
+                                           * have labels for references; NULL: RULER's */
 };
 extern const task tasks[];
 extern const int task_count;
@@ -83,7 +89,24 @@ const task *task_find(const char *name);
  * given, without repeats. Returns the count or -1 with a sentence. */
 int task_find_all(char *const *names, int name_count, const task ***found);
 
-/* ---- Scores (score.c), as RULER's scorers give them ---- */
+/* ---- Scores (score.c), as the official scorers give them ---- */
+
+/* Whose copy of InfiniteBench's scorers: its own of 2024-06-13, or APB's. RULER has one. */
+typedef enum { SCORER_OFFICIAL, SCORER_APB } scorer_kind;
+typedef struct {
+    scorer_kind kind;
+    const char *model; /* who made the predictions: "gpt4" has a rule of its own; NULL = none said */
+} scorer;
+/* By name, official or apb; -1 with a sentence. */
+int scorer_find(const char *name, scorer_kind *kind);
+extern const char *const scorer_names[]; /* by kind */
+
+/* One prediction against one label of an InfiniteBench task: 0..1. -1 as below. */
+int task_score_label(const task *, const scorer *, const char *prediction, size_t bytes,
+                     const struct json_t *label, double *score);
+/* One answer to a sample, by references or label. null: nothing but whitespace is in the answer. */
+int task_score_sample(const task *, const scorer *, const char *prediction, size_t bytes,
+                      const task_sample *, double *score, bool *null);
 
 /* Scores one prediction (UTF-8) against references: 0..1. null: nothing was left of the prediction
  * after postprocessing. -1 with a sentence where the official code raises. */
@@ -92,6 +115,8 @@ int task_score(const task *, const char *prediction, size_t bytes, const sized_t
 /* mean x 100, rounded to 2 decimals as Python's round() does (exact ties to even). */
 double score_percent(double sum, int64_t rows);
 double score_round(double value); /* to 2 decimals, likewise */
+/* As Python prints any double (shortest digits that read back the same); returns buffer. */
+char *score_exact_text(double score, char *buffer, size_t bytes);
 /* As Python prints such a value ("100.0", "66.67"); returns buffer. */
 char *score_text(double percent, char *buffer, size_t bytes);
 

@@ -3,11 +3,11 @@
 
 #include "harness/error.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unicode/ubrk.h>
 #include <unicode/ucasemap.h>
+#include <unicode/uchar.h>
 #include <unicode/utext.h>
 #include <unicode/utf8.h>
 
@@ -74,36 +74,74 @@ void python_strip(const char **text, size_t *bytes)
     }
 }
 
-char *python_lower(const char *text, size_t bytes, size_t *lower_bytes)
+typedef int32_t case_mapping(const UCaseMap *, char *, int32_t, const char *, int32_t, UErrorCode *);
+
+static char *change_case(case_mapping *mapping, const char *text, size_t bytes,
+                         size_t *changed_bytes)
 {
     if (bytes > 700000000) { /* ICU counts in int32, and a character may grow to three times */
-        fail("a text of %zu bytes is too long to be lower-cased", bytes);
+        fail("a text of %zu bytes is too long for another case", bytes);
         return NULL;
     }
     UErrorCode error = U_ZERO_ERROR;
     UCaseMap *map = ucasemap_open("", 0, &error);
     if (U_FAILURE(error)) {
-        fail("ICU cannot lower-case: %s", u_errorName(error));
+        fail("ICU cannot change case: %s", u_errorName(error));
         return NULL;
     }
     int32_t capacity = (int32_t)(bytes + bytes / 8 + 16);
-    char *lower = alloc_or_die((size_t)capacity + 1, 1);
-    int32_t written = ucasemap_utf8ToLower(map, lower, capacity, text, (int32_t)bytes, &error);
+    char *changed = alloc_or_die((size_t)capacity + 1, 1);
+    int32_t written = mapping(map, changed, capacity, text, (int32_t)bytes, &error);
     if (error == U_BUFFER_OVERFLOW_ERROR) {
         error = U_ZERO_ERROR;
         capacity = written;
-        lower = realloc_or_die(lower, (size_t)capacity + 1, 1);
-        written = ucasemap_utf8ToLower(map, lower, capacity, text, (int32_t)bytes, &error);
+        changed = realloc_or_die(changed, (size_t)capacity + 1, 1);
+        written = mapping(map, changed, capacity, text, (int32_t)bytes, &error);
     }
     ucasemap_close(map);
     if (U_FAILURE(error)) {
-        free(lower);
-        fail("ICU cannot lower-case: %s", u_errorName(error));
+        free(changed);
+        fail("ICU cannot change case: %s", u_errorName(error));
         return NULL;
     }
-    lower[written] = 0;
-    *lower_bytes = (size_t)written;
-    return lower;
+    changed[written] = 0;
+    *changed_bytes = (size_t)written;
+    return changed;
+}
+
+char *python_lower(const char *text, size_t bytes, size_t *lower_bytes)
+{
+    return change_case(ucasemap_utf8ToLower, text, bytes, lower_bytes);
+}
+
+char *python_upper(const char *text, size_t bytes, size_t *upper_bytes)
+{
+    return change_case(ucasemap_utf8ToUpper, text, bytes, upper_bytes);
+}
+
+size_t utf8_character(const char *text, size_t bytes, int32_t *character)
+{
+    const uint8_t *s = (const uint8_t *)text;
+    size_t at = 0;
+    UChar32 c = -1;
+    if (bytes)
+        U8_NEXT(s, at, bytes, c);
+    *character = c;
+    return at;
+}
+
+/* str.isalpha() is general category L; isnumeric() holds for any numeric type, digits included. */
+bool python_is_word(int32_t c)
+{
+    return c == '_' || u_isalpha(c) ||
+           u_getIntPropertyValue(c, UCHAR_NUMERIC_TYPE) != U_NT_NONE;
+}
+
+int python_digit(int32_t c)
+{
+    if (c < 0x80)
+        return c >= '0' && c <= '9' ? c - '0' : -1;
+    return u_charType(c) == U_DECIMAL_DIGIT_NUMBER ? u_charDigitValue(c) : -1;
 }
 
 char *python_join_words(const char *text, size_t bytes, size_t *joined_bytes)

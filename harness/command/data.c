@@ -1,5 +1,5 @@
 /* apbench data: writes samples of tasks as the official JSONL files,
- * OUT/<length in tokens>/<task>/validation.jsonl. A file appears whole, by rename. */
+ * OUT/<length in tokens>/<task>/validation.jsonl, InfiniteBench's as <task>/<task>.jsonl. A file appears whole, by rename. */
 #include "datasets/official.h"
 #include "datasets/task.h"
 #include "harness/command/command.h"
@@ -61,7 +61,8 @@ static int write_task(const char *out, const task_request *request, int64_t coun
         return -1;
     char *directory =
         format_text("%s/%lld/%s", out, (long long)request->length, request->task->name);
-    char *path = format_text("%s/validation.jsonl", directory);
+    char *path = format_text("%s/%s.jsonl", directory,
+                             request->task->infinite ? request->task->name : "validation");
     int result = make_folder(directory);
     if (result == 0)
         result = write_file(path, samples, request, count, layout);
@@ -156,7 +157,8 @@ int command_data(int argc, char **argv)
     };
     int parsed = options_parse(
         "apbench data --tasks NAMES --lengths SIZES --out DIR [...]\n"
-        "Makes samples of RULER's tasks (in our own wording: generator=apbench) and writes them\n"
+        "Makes samples of RULER's and InfiniteBench's tasks (in our own wording:\n"
+        "generator=apbench) and writes them\n"
         "as the official JSONL files.",
         flags, FLAG_COUNT(flags), argc, argv, NULL);
     if (parsed > 0)

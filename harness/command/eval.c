@@ -35,7 +35,7 @@ int command_eval(int argc, char **argv)
     static accuracy_sweep s = {.chat = true, .fidelity = true};
     machine_flags flags = MACHINE_FLAGS_DEFAULT;
     static text_list names;
-    const char *preset = NULL, *out = "results/local/accuracy.csv";
+    const char *preset = NULL, *out = "results/local/accuracy.csv", *scorer = "official";
     bool no_chat = false, no_fidelity = false;
     flags.seed = 42; /* RULER's */
     parse_texts("smollm2", &s.models);
@@ -54,6 +54,7 @@ int command_eval(int argc, char **argv)
         {"limit", FLAG_SIZE, &s.limit, "N", "at most N samples a task and length; 0 = all"},
         {"haystack", FLAG_TEXT, &s.haystack, "FILE", "essay text instead of the Jargon File"},
         {"no-chat", FLAG_SWITCH, &no_chat, NULL, "leave out the model's chat template"},
+        {"scorer", FLAG_TEXT, &scorer, "NAME", "official or apb: whose copy of InfiniteBench's"},
         {"no-fidelity", FLAG_SWITCH, &no_fidelity, NULL, "leave out KL and top-1 against flash"},
         {"out", FLAG_TEXT, &out, "FILE", "CSV to append to"},
         MACHINE_FLAGS(flags),
@@ -67,7 +68,7 @@ int command_eval(int argc, char **argv)
         s.samples = s.file ? INT64_MAX : 20;
     if (!parsed)
         s.task_count = task_find_all(names.items, names.count, &s.tasks);
-    if (parsed || s.task_count < 0 || check_flags(&s, &names))
+    if (parsed || s.task_count < 0 || scorer_find(scorer, &s.scorer) || check_flags(&s, &names))
         return command_misused();
     s.chat = !no_chat;
     s.fidelity = !no_fidelity;

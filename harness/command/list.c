@@ -67,9 +67,9 @@ static void list_presets(void)
 static void list_tasks(void)
 {
     for (int i = 0; i < task_count; i++)
-        printf("%-16s %-14s %s%s\n", tasks[i].name, tasks[i].benchmark, tasks[i].summary,
+        printf("%-20s %-14s %s%s\n", tasks[i].name, tasks[i].benchmark, tasks[i].summary,
                tasks[i].generator ? "" : " (from its official file)");
-    printf("niah, qa, ruler  groups: every generated task of them\n");
+    printf("niah, qa, ruler, infinitebench: groups of every generated task of them\n");
 }
 
 static void list_columns(void)

@@ -1,6 +1,7 @@
-/* apbench score: scores a file of predictions as the official scorers do. Rows are JSON objects with
- * `pred` and `outputs`; other fields do not matter. Prints the official summary (Tasks, Score,
- * Nulls), or with --per-row one JSON line a row. */
+/* apbench score: scores a file of predictions as the official scorers do. Rows are JSON objects:
+ * RULER's with `pred` and `outputs`, InfiniteBench's with `prediction` (or `pred`) and `ground_truth`
+ * (or `label`); other fields do not matter. Prints the official summary, or with --per-row one JSON
+ * line a row. */
 #include "datasets/jsonl.h"
 #include "datasets/official.h"
 #include "datasets/task.h"
@@ -14,20 +15,23 @@
 /* What became of the rows so far. */
 typedef struct {
     const task *task;
+    scorer scorer;
     bool per_row;
     double sum;
     int64_t rows, scored, nulls;
-    bool unlabelled; /* the first row's first reference is null: the task's score is 0.0 */
+    bool unlabelled;       /* RULER: the first row's first reference is null: the score is 0.0 */
+    const char *label_key; /* InfiniteBench: what the first row calls its label */
 } tally;
 
 /* The first reference is null: the official code then gives a file's first row, and with it the
  * file, 0.0 without looking at the predictions. */
-static bool is_unlabelled(const json_t *row)
+static bool is_unlabelled(const tally *tally, const json_t *row)
 {
-    return json_is_null(json_array_get(json_object_get(row, "outputs"), 0));
+    return !tally->task->infinite &&
+           json_is_null(json_array_get(json_object_get(row, "outputs"), 0));
 }
 
-static int score_row(const task *task, const json_t *row, double *score, bool *null)
+static int score_ruler(const task *task, const json_t *row, double *score, bool *null)
 {
     const json_t *prediction = json_object_get(row, "pred");
     if (!json_is_string(prediction))
@@ -42,11 +46,39 @@ static int score_row(const task *task, const json_t *row, double *score, bool *n
     return result;
 }
 
-static void print_row(int64_t row, const double *percent, const char *error)
+/* The first row decides between `ground_truth` and `label` for all; a row without it is scored, as
+ * officially, against a text that is no answer. */
+static int score_infinite(tally *tally, const json_t *row, double *score)
+{
+    if (!tally->label_key && json_object_get(row, "ground_truth"))
+        tally->label_key = "ground_truth";
+    else if (!tally->label_key && json_object_get(row, "label"))
+        tally->label_key = "label";
+    if (!tally->label_key)
+        return fail("there is neither `ground_truth` nor `label`");
+    const json_t *prediction = json_object_get(row, "prediction");
+    if (!prediction)
+        prediction = json_object_get(row, "pred");
+    if (!prediction)
+        return fail("there is neither `prediction` nor `pred`");
+    if (!json_is_string(prediction))
+        return fail("the prediction is not a string");
+    json_t *label = json_incref(json_object_get(row, tally->label_key));
+    if (!label)
+        label = json_string("XXXXXXXXXX");
+    int result = task_score_label(tally->task, &tally->scorer, json_string_value(prediction),
+                                  json_string_length(prediction), label, score);
+    json_decref(label);
+    return result;
+}
+
+static void print_row(const tally *tally, int64_t row, const double *value, const char *error)
 {
     char score[32] = "null";
-    if (percent)
-        score_text(*percent, score, sizeof score);
+    if (value && tally->task->infinite)
+        score_exact_text(*value, score, sizeof score);
+    else if (value)
+        score_text(score_percent(*value, 1), score, sizeof score);
     printf("{\"row\": %lld, \"score\": %s", (long long)row, score);
     if (error) {
         json_t *string = json_string(error);
@@ -67,17 +99,18 @@ static void take_row(tally *tally, const json_t *row, const char *path, int64_t 
     int result = row ? 0 : -1;
     if (row && !json_is_object(row))
         result = fail("the line is not a JSON object");
-    else if (row && is_unlabelled(row) && (number == 0 || tally->per_row))
+    else if (row && is_unlabelled(tally, row) && (number == 0 || tally->per_row))
         tally->unlabelled |= number == 0;
+    else if (row && tally->task->infinite)
+        result = score_infinite(tally, row, &score);
     else if (row)
-        result = score_row(tally->task, row, &score, &null);
+        result = score_ruler(tally->task, row, &score, &null);
     if (result == 0) {
         tally->sum += score;
         tally->scored++;
         tally->nulls += null;
-        double percent = score_percent(score, 1);
         if (tally->per_row)
-            print_row(number, &percent, NULL);
+            print_row(tally, number, &score, NULL);
         return;
     }
     char *reason = copy_text(fail_text());
@@ -85,7 +118,7 @@ static void take_row(tally *tally, const json_t *row, const char *path, int64_t 
         fail("%s:%lld: %s", path, (long long)line, reason);
     fprintf(stderr, "apbench: left out %s\n", fail_text());
     if (tally->per_row)
-        print_row(number, NULL, reason);
+        print_row(tally, number, NULL, reason);
     free(reason);
 }
 
@@ -105,27 +138,52 @@ static int score_file(tally *tally, const char *path)
     return found == JSONL_FAILED ? -1 : 0;
 }
 
+/* RULER's report has percent with two decimals and the empty predictions; InfiniteBench's code prints
+ * the mean as it is. */
+static void print_summary(const tally *tally)
+{
+    char score[32];
+    printf("Tasks,%s\n", tally->task->name);
+    if (tally->task->infinite) {
+        printf("Score,%s\n", score_exact_text(tally->sum / (double)tally->scored, score,
+                                              sizeof score));
+        return;
+    }
+    double percent = tally->unlabelled ? 0 : score_percent(tally->sum, tally->scored);
+    printf("Score,%s\nNulls,%lld/%lld\n", score_text(percent, score, sizeof score),
+           (long long)tally->nulls, (long long)tally->scored);
+}
+
 int command_score(int argc, char **argv)
 {
-    const char *name = NULL, *path = NULL;
+    const char *name = NULL, *path = NULL, *scorer = "official";
     bool per_row = false;
+    tally tally = {0};
     const flag flags[] = {
         {"task", FLAG_TEXT, &name, "NAME", "the task that the predictions answer"},
-        {"file", FLAG_TEXT, &path, "FILE", "predictions: JSON lines with `pred` and `outputs`"},
+        {"file", FLAG_TEXT, &path, "FILE",
+         "predictions, JSON lines: `pred` and `outputs`; InfiniteBench: `prediction` or `pred`, and "
+         "`ground_truth` or `label`"},
         {"per-row", FLAG_SWITCH, &per_row, NULL,
          "print {row, score} for each row instead of the summary"},
+        {"scorer", FLAG_TEXT, &scorer, "NAME",
+         "official (2024-06-13) or apb: whose copy of InfiniteBench's scorers"},
+        {"model-name", FLAG_TEXT, &tally.scorer.model, "NAME",
+         "who made the predictions: math_calc has a rule of its own for gpt4"},
     };
-    int parsed = options_parse("apbench score --task NAME --file FILE [--per-row]\n"
-                               "Scores a file of predictions as the official scorers do.",
+    int parsed = options_parse("apbench score --task NAME --file FILE [--per-row] [...]\n"
+                               "Scores a file of predictions as the official scorers do: RULER in\n"
+                               "percent, InfiniteBench from 0 to 1.",
                                flags, FLAG_COUNT(flags), argc, argv, NULL);
     if (parsed > 0)
         return 0;
+    tally.per_row = per_row;
     if (parsed == 0 && !name)
         parsed = fail("--task is missing");
     if (parsed == 0 && !path)
         parsed = fail("--file is missing");
-    tally tally = {.per_row = per_row};
-    if (parsed == 0 && !(tally.task = task_find(name)))
+    if (parsed == 0 && (!(tally.task = task_find(name)) ||
+                        scorer_find(scorer, &tally.scorer.kind) < 0))
         parsed = -1;
     if (parsed < 0)
         return command_misused();
@@ -133,13 +191,8 @@ int command_score(int argc, char **argv)
         (!tally.scored && fail("%s: none of its %lld rows can be scored", path,
                                (long long)tally.rows)))
         return command_failed();
-    if (!per_row) {
-        char score[32];
-        double percent = tally.unlabelled ? 0 : score_percent(tally.sum, tally.scored);
-        printf("Tasks,%s\nScore,%s\nNulls,%lld/%lld\n", tally.task->name,
-               score_text(percent, score, sizeof score), (long long)tally.nulls,
-               (long long)tally.scored);
-    }
+    if (!per_row)
+        print_summary(&tally);
     if (tally.scored < tally.rows)
         fprintf(stderr, "apbench: %lld of %lld rows left out of the score\n",
                 (long long)(tally.rows - tally.scored), (long long)tally.rows);

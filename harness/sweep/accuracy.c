@@ -185,7 +185,7 @@ static void fill_row(const group *g, const cell *c, const char *method_text, rec
     record_integer(row, ACCURACY_SAMPLES, g->count);
     record_integer(row, ACCURACY_SEED, s->seed);
     record_text(row, ACCURACY_GENERATOR, s->file ? "official" : "apbench");
-    record_text(row, ACCURACY_SCORER, "official");
+    record_text(row, ACCURACY_SCORER, scorer_names[s->scorer]);
     if (s->limit)
         record_integer(row, ACCURACY_LIMIT, s->limit);
     record_integer(row, ACCURACY_THREADS, s->dev->threads);
@@ -216,9 +216,11 @@ static int score_sample(group *g, const cell *c, int64_t index, const logits_tra
         tokenizer_decode(g->model->tokens, result->ids, (size_t)result->count, true, &bytes);
     double score = 0;
     bool null = false;
-    int status = task_score(g->task, text, bytes, one->sample.references,
-                            one->sample.reference_count, &score, &null);
+    const scorer scorer = {g->sweep->scorer, NULL};
+    int status = task_score_sample(g->task, &scorer, text, bytes, &one->sample, &score, &null);
     json_t *line = json_object(), *references = json_array();
+    if (one->sample.label)
+        json_object_set(line, "label", one->sample.label);
     for (int i = 0; i < one->sample.reference_count; i++)
         json_array_append_new(references, json_text(one->sample.references[i].bytes,
                                                     one->sample.references[i].count));

@@ -23,6 +23,7 @@ typedef struct {
     const char *file;      /* official file instead of our own generator, with one task */
     const char *haystack;
     bool chat, fidelity;
+    scorer_kind scorer;
     int64_t layers, seed;
     const char *retaining_heads;
     double timeout;        /* seconds a row; 0 = none */
