@@ -2,7 +2,7 @@
 # builds and runs all tests; SANITIZE=address,undefined builds everything anew under build-$(SANITIZE).
 # WERROR=1 (CI) turns warnings into errors; V=1 shows the commands.
 comma := ,
-BUILD := build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
+BUILD := build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(if $(DELAYS),-delays)
 CC ?= cc
 Q := $(if $(V),,@)
 
@@ -27,12 +27,12 @@ NVTX := $(firstword $(patsubst %/nvtx3/nvToolsExt.h,%,$(wildcard $(CUDA_HOME)/in
 # The paper's A800s (sm_80, PTX for what comes between and after) and Hopper's own instructions.
 GPU_CODE ?= -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90a,code=sm_90a
 # No exceptions, rtti or guarded statics: everything links as C.
-NVCCFLAGS := -std=c++17 -O3 -lineinfo $(GPU_CODE) -Xcompiler=-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-Wall \
+NVCCFLAGS := -std=c++17 -O3 -lineinfo $(GPU_CODE) $(if $(DELAYS),-DATTENTION_DELAYS) -Xcompiler=-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-Wall \
              $(if $(WERROR),-Werror all-warnings)
 
 CFLAGS := -std=gnu11 -O3 -g -fopenmp -Wall -Wextra $(if $(WERROR),-Werror) \
           $(if $(SANITIZE),-O1 -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
-CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE $(if $(MPI_LIBS),-DWITH_MPI) $(CUDA_CFLAGS) -MMD -MP
+CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE $(if $(DELAYS),-DATTENTION_DELAYS) $(if $(MPI_LIBS),-DWITH_MPI) $(CUDA_CFLAGS) -MMD -MP
 LDLIBS := -fopenmp $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -ldnnl -ljansson -lonig \
           -licuuc -licui18n $(MPI_LIBS) $(CUDA_LIBS) -lpthread -lm
 
@@ -162,6 +162,15 @@ test-gpu: $(BUILD)/apbench $(GPU_PROGRAMS)
 test-gpu-sanitize: $(GPU_PROGRAMS)
 	@tests/gpu/run.sh $(BUILD) --sanitize $(ONLY)
 
+# The Hopper attention kernel with its producer and consumers delayed at random where they meet (a build
+# of its own, build-delays); LISTS=10000 random lists instead of 1000.
+test-gpu-delays:
+	@$(if $(CUDA),,echo "test-gpu-delays: no nvcc was found: this build has no cuda device" >&2; exit 1)
+	@$(AGAIN) DELAYS=1 build-delays/tests/gpu/attention build-delays/tests/gpu/attention_stress
+	@status=0; build-delays/tests/gpu/attention --case hopper || status=1; \
+	build-delays/tests/gpu/attention_stress --lists $(or $(LISTS),1000) --without packed --without best \
+	|| status=1; exit $$status
+
 # Reference logits anew, and the comparison with PyTorch: both fetch PyTorch (several GB).
 references: setup
 	@tests/reference/make.sh
@@ -189,7 +198,7 @@ bench-kernels: setup
 	@$(AGAIN) $(BUILD)/tests/bench_kernels
 	@$(BUILD)/tests/bench_kernels
 
-.PHONY: all force tests setup test run-tests test-mpi gpu-programs test-gpu \
+.PHONY: all force tests setup test run-tests test-mpi gpu-programs test-gpu test-gpu-delays \
         test-gpu-sanitize references bench-peer bench-gpu bench-attention bench-kernels clean
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(TESTS:=.d) $(LAUNCHED:=.d) $(TEST_SUPPORT:.o=.d)

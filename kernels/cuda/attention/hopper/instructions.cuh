@@ -6,6 +6,27 @@
 #include <cuda.h>
 #include <stdint.h>
 
+/* ---- Delays: a build for tests (make test-gpu-delays) in which the producer and each warp of the
+ * consumers sleep now and then where they meet, so that orders come up that are rare otherwise ---- */
+
+#ifdef ATTENTION_DELAYS
+__device__ __forceinline__ void delay()
+{
+    unsigned together = __activemask();
+    uint32_t dice = (uint32_t)clock64() * 0x9E3779B9u ^ (threadIdx.x / 32 + 1) * 0x85EBCA6Bu ^
+                    blockIdx.x * 0xC2B2AE35u;
+    dice ^= dice >> 15;
+    dice *= 0x2C1B3C6Du;
+    dice ^= dice >> 13;
+    dice = __shfl_sync(together, dice, __ffs(together) - 1);
+    if (dice % 8 == 0) /* nanoseconds; one in 512 long enough for all others to run into it */
+        __nanosleep(dice >> 3 & 63 ? dice >> 9 & 4095 : 50000);
+    __syncwarp(together);
+}
+#else
+#define delay() ((void)0)
+#endif
+
 /* ---- Barriers. A fresh one passes a wait for parity 1 and blocks one for parity 0. ---- */
 
 __device__ __forceinline__ void barrier_init(uint32_t barrier, int arrivals)
@@ -20,18 +41,21 @@ __device__ __forceinline__ void barrier_init_done()
 
 __device__ __forceinline__ void barrier_arrive(uint32_t barrier)
 {
+    delay();
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
 /* Arrives and adds bytes that have to land before the phase ends. */
 __device__ __forceinline__ void barrier_expect(uint32_t barrier, uint32_t bytes)
 {
+    delay();
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
                  : "memory");
 }
 
 __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity)
 {
+    delay();
     asm volatile("{\n"
                  ".reg .pred done;\n"
                  "wait_%=:\n"
@@ -40,11 +64,13 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity)
                  "}" ::"r"(barrier),
                  "r"(parity)
                  : "memory");
+    delay();
 }
 
 /* A barrier of `threads` threads. */
 __device__ __forceinline__ void named_sync(int id, int threads)
 {
+    delay();
     asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
@@ -55,6 +81,7 @@ static constexpr uint64_t evict_first = 0x12F0000000000000ull, evict_last = 0x14
 __device__ __forceinline__ void tensor_load(uint32_t to, const CUtensorMap *map, uint32_t barrier,
                                             int row, int head, uint64_t policy)
 {
+    delay();
     asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes"
                  ".L2::cache_hint [%0], [%1, {%3, %4, %3, %5}], [%2], %6;" ::"r"(to),
                  "l"(map), "r"(barrier), "r"(0), "r"(row), "r"(head), "l"(policy)
