@@ -3,6 +3,7 @@
 
 #include "harness/error.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,14 +11,80 @@
 
 enum { MOST_LINE_BYTES = 1 << 28, MOST_VALUES = 1 << 20, MOST_DEPTH = 64 };
 
+/* ---- Chunks ---- */
+
+static char *chunk_path(const jsonl_file *lines, long chunk)
+{
+    return format_text("%s-%ld.jsonl", lines->stem, chunk);
+}
+
+/* The number of some chunk behind this one, -1 when there is none. */
+static long later_chunk(const jsonl_file *lines, long chunk)
+{
+    const char *slash = strrchr(lines->stem, '/'), *name = slash ? slash + 1 : lines->stem;
+    char *folder = slash ? copy_bytes(lines->stem, (size_t)(name - lines->stem)) : copy_text(".");
+    DIR *entries = opendir(folder);
+    long later = -1;
+    for (struct dirent *entry; entries && later < 0 && (entry = readdir(entries));) {
+        size_t bytes = strlen(name);
+        if (strncmp(entry->d_name, name, bytes) || entry->d_name[bytes] != '-')
+            continue;
+        const char *digits = entry->d_name + bytes + 1;
+        size_t count = strspn(digits, "0123456789");
+        if (count > 0 && !strcmp(digits + count, ".jsonl") && strtol(digits, NULL, 10) > chunk)
+            later = strtol(digits, NULL, 10);
+    }
+    if (entries)
+        closedir(entries);
+    free(folder);
+    return later;
+}
+
+/* Goes to this chunk: 1; 0 when there is none and none behind it; -1 with a sentence. */
+static int open_chunk(jsonl_file *lines, long chunk)
+{
+    char *path = chunk_path(lines, chunk);
+    FILE *file = fopen(path, "rb");
+    int reason = errno;
+    if (!file) {
+        long later = reason == ENOENT ? later_chunk(lines, chunk) : -1;
+        int result = 0;
+        if (reason != ENOENT)
+            result = fail("cannot open %s: %s", path, strerror(reason));
+        else if (later >= 0)
+            result = fail("%s is missing, but there is a chunk %ld", path, later);
+        free(path);
+        return result;
+    }
+    if (lines->file)
+        fclose(lines->file);
+    free(lines->path);
+    lines->file = file;
+    lines->path = path;
+    lines->chunk = chunk;
+    lines->number = 0;
+    return 1;
+}
+
 int jsonl_open(jsonl_file *lines, const char *path)
 {
+    static const char ending[] = ".jsonl";
+    size_t bytes = strlen(path), ending_bytes = sizeof ending - 1;
     *lines = (jsonl_file){0};
     lines->file = fopen(path, "rb");
-    if (!lines->file)
-        return fail("cannot open %s: %s", path, strerror(errno));
-    lines->path = copy_text(path);
-    return 0;
+    if (lines->file) {
+        lines->path = copy_text(path);
+        return 0;
+    }
+    int reason = errno, opened = 0;
+    if (reason == ENOENT && bytes > ending_bytes && !strcmp(path + bytes - ending_bytes, ending)) {
+        lines->stem = copy_bytes(path, bytes - ending_bytes);
+        opened = open_chunk(lines, 0);
+    }
+    if (opened == 1)
+        return 0;
+    jsonl_close(lines);
+    return opened < 0 ? -1 : fail("cannot open %s: %s", path, strerror(reason));
 }
 
 void jsonl_close(jsonl_file *lines)
@@ -25,9 +92,12 @@ void jsonl_close(jsonl_file *lines)
     if (lines->file)
         fclose(lines->file);
     free(lines->path);
+    free(lines->stem);
     free(lines->line);
     *lines = (jsonl_file){0};
 }
+
+/* ---- Lines ---- */
 
 /* Reads one line; one that is too long is passed over and keeps MOST_LINE_BYTES + 1 as its size.
  * False at the end of the file. */
@@ -88,11 +158,14 @@ int jsonl_next(jsonl_file *lines, json_t **row)
 {
     *row = NULL;
     do {
-        if (!read_line(lines)) {
-            if (!ferror(lines->file))
-                return JSONL_END;
-            fail("cannot read %s: %s", lines->path, strerror(errno));
-            return JSONL_FAILED;
+        while (!read_line(lines)) {
+            if (ferror(lines->file)) {
+                fail("cannot read %s: %s", lines->path, strerror(errno));
+                return JSONL_FAILED;
+            }
+            int next = lines->stem ? open_chunk(lines, lines->chunk + 1) : 0;
+            if (next <= 0)
+                return next < 0 ? JSONL_FAILED : JSONL_END;
         }
     } while (is_blank(lines));
     json_error_t where;

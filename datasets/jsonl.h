@@ -10,15 +10,19 @@
 
 typedef struct {
     FILE *file;
-    char *path;
+    char *path;     /* of the file in hand: a chunk's, where the lines come in chunks */
+    char *stem;     /* of chunk files STEM-N.jsonl; else NULL */
+    long chunk;     /* N of the one in hand */
     char *line; /* the last line read, without its newline */
     size_t bytes, capacity;
-    int64_t number; /* of the last line read, from 1 */
+    int64_t number; /* of the last line read, from 1; in its chunk */
 } jsonl_file;
 
 enum { JSONL_ROW = 1, JSONL_END = 0, JSONL_FAILED = -1, JSONL_BROKEN = -2 };
 
-/* -1 with a sentence naming the path. */
+/* A file NAME.jsonl that is not there may lie in chunks, as RULER's scripts leave them: then the lines
+ * of NAME-0.jsonl, NAME-1.jsonl .. are read one after another, and a chunk missing before others is an
+ * error. -1 with a sentence naming the path. */
 int jsonl_open(jsonl_file *, const char *path);
 /* Next line that is not blank: JSONL_ROW and *row (to be json_decref'd); JSONL_END; JSONL_BROKEN
  * with the sentence "PATH:LINE: reason", after which reading goes on; JSONL_FAILED with a sentence

@@ -60,17 +60,46 @@ static bool is_blank(const char *line, size_t bytes)
     return bytes == 0;
 }
 
-/* Where the query starts: see official.h. */
-static size_t question_start(const char *input, size_t bytes)
+/* Start of the line that ends at `end`. */
+static size_t line_start(const char *input, size_t end)
 {
+    const char *newline = end ? memrchr(input, '\n', end) : NULL;
+    return newline ? (size_t)(newline - input) + 1 : 0;
+}
+
+static bool is_marker(const char *line, size_t bytes)
+{
+    return bytes >= 2 && !memcmp(line, "<|", 2);
+}
+
+/* Whether the assistant's turn opens with this line, or at its end. */
+static bool opens_answer(const char *line, size_t bytes)
+{
+    bool ends = bytes >= 2 && !memcmp(line + bytes - 2, "|>", 2);
+    return (is_marker(line, bytes) || ends) && memmem(line, bytes, "assistant", 9);
+}
+
+/* Where the query starts: see official.h. */
+static size_t question_start(const char *input, size_t bytes, bool has_prefix)
+{
+    size_t lead_in = SIZE_MAX; /* start of a last line that may be the lead-in of the answer */
     for (size_t end = bytes, start; end > 0; end = start ? start - 1 : 0) {
-        const char *newline = memrchr(input, '\n', end);
-        start = newline ? (size_t)(newline - input) + 1 : 0;
-        bool marker = end - start >= 2 && !memcmp(input + start, "<|", 2);
-        if (!marker && !is_blank(input + start, end - start))
+        start = line_start(input, end);
+        const char *line = input + start;
+        if (is_blank(line, end - start))
+            continue;
+        if (lead_in != SIZE_MAX && !opens_answer(line, end - start))
+            return lead_in; /* it was the question */
+        if (is_marker(line, end - start)) {
+            if (lead_in != SIZE_MAX)
+                has_prefix = true, lead_in = SIZE_MAX;
+            continue;
+        }
+        if (has_prefix || lead_in != SIZE_MAX)
             return start;
+        lead_in = start;
     }
-    return 0;
+    return lead_in == SIZE_MAX ? 0 : lead_in;
 }
 
 /* first + second + third into fresh memory. */
@@ -94,7 +123,8 @@ static int read_ruler(const json_t *row, const chat_template *wrap, task_sample 
     if (prefix && !json_is_string(prefix) && !json_is_null(prefix))
         return fail("`answer_prefix` is not a string");
     const char *characters = json_string_value(input);
-    size_t bytes = json_string_length(input), start = question_start(characters, bytes);
+    size_t bytes = json_string_length(input);
+    size_t start = question_start(characters, bytes, json_string_length(prefix) > 0);
     if (start == 0)
         return fail("`input` has no line before the question, so there is no document");
     sample->document = join(wrap ? wrap->head : "", characters, start, "");

@@ -12,7 +12,9 @@ typedef enum { LAYOUT_RULER, LAYOUT_SPLIT } task_layout;
  *
  * Where a RULER row's document ends: the query is the last line of `input` that is neither blank
  * nor opens with a chat marker ("<|"), and all behind it; RULER's thirteen templates put the
- * question on one line, the chat templates only markers behind it. */
+ * question on one line, the chat templates only markers behind it. A row without `answer_prefix` (a
+ * row of predictions) has the lead-in at the end of `input`: there the line before the one that
+ * opens the assistant's turn is the question. */
 int official_sample(const json_t *row, const chat_template *wrap, task_sample *);
 
 /* The references of a row: the strings of `outputs` (a string instead of a list counts as the list

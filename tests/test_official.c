@@ -133,6 +133,16 @@ Test(official, rows_are_cut_before_the_question)
          "'outputs': ['x', 'y']}",
          "I\n\nDocument 1:\nC\n\nI\n\n", "Question: who? Answer:", 14},
         {"{'input': 'C\\nWhat?', 'outputs': ['x']}", "C\n", "What?", 5},
+        /* no `answer_prefix`: the lead-in is in `input`, behind the chat tail or the question */
+        {"{'input': 'I\\nC\\nWhat?<|im_end|>\\n<|im_start|>assistant\\n It is', 'outputs': ['x']}", "I\nC\n",
+         "What?<|im_end|>\n<|im_start|>assistant\n It is", 44},
+        {"{'input': 'I\\nC\\nWhat?\\n<|im_end|>\\n<|im_start|>assistant\\n It is', 'outputs': ['x']}",
+         "I\nC\n", "What?\n<|im_end|>\n<|im_start|>assistant\n It is", 45},
+        {"{'input': '<|im_start|>user\\nI\\nC\\nWhat? It is', 'outputs': ['x']}",
+         "<|im_start|>user\nI\nC\n", "What? It is", 11},
+        {"{'input': 'I\\nC\\nWhat?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\\n\\n It is', "
+         "'outputs': ['x']}",
+         "I\nC\n", "What?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n It is", 68},
         {"{'input_context': 'C\\n', 'input_query': 'Q L', 'outputs': ['x'], 'length': 9}", "C\n",
          "Q L", 3},
     };
@@ -228,6 +238,88 @@ Test(official, broken_lines_are_named_and_skipped)
     cr_assert_eq(task_samples_next(samples, &sample), 0);
     cr_assert_eq(task_samples_broken(samples), BROKEN + 1);
     task_samples_close(samples);
+}
+
+static void write_chunk(int number, const char *content)
+{
+    char *path = format_text("%s/chunks-%d.jsonl", folder, number);
+    write_test_file(path, content, strlen(content));
+    free(path);
+}
+
+/* Files that RULER's scripts leave in chunks are read as one, in the order of their numbers; what is
+ * wrong is named with its chunk. */
+Test(official, chunks_are_read_as_one_file)
+{
+    char *whole = format_text("%s/chunks.jsonl", folder);
+    task_request request = {.task = task_find("vt"), .file = whole};
+    cr_assert_null(task_samples_open(&request));
+    char *sentence = format_text("cannot open %s: No such file or directory", whole);
+    cr_expect_str_eq(fail_text(), sentence);
+    free(sentence);
+    static const char row[] = "{\"input\": \"C\\nQ %d\", \"outputs\": [\"x\"]}";
+    char lines[11][256];
+    for (int c = 0; c < 11; c++) { /* two rows each, the last without its newline */
+        char one[100], two[100];
+        snprintf(one, sizeof one, row, 2 * c);
+        snprintf(two, sizeof two, row, 2 * c + 1);
+        snprintf(lines[c], sizeof lines[c], "%s\n%s%s", one, two, c % 2 ? "" : "\n");
+        if (c)
+            write_chunk(c, lines[c]);
+    }
+    cr_assert_null(task_samples_open(&request));
+    cr_expect(strstr(fail_text(), "chunks-0.jsonl is missing, but there is a chunk"), "%s", fail_text());
+    write_chunk(0, lines[0]);
+    write_chunk(3, ""); /* an empty one is no end */
+    task_samples *samples = open_samples(&request);
+    for (int i = 0; i < 22; i++) {
+        task_sample sample;
+        if (i / 2 == 3)
+            continue;
+        next_sample(samples, &sample);
+        cr_expect_eq(atoi(sample.query.bytes + 2), i);
+        task_sample_free(&sample);
+    }
+    task_sample sample;
+    cr_assert_eq(task_samples_next(samples, &sample), 0);
+    task_samples_close(samples);
+    /* a chunk that is missing before another is not passed over in silence */
+    write_chunk(12, lines[0]);
+    samples = open_samples(&request);
+    int found, read = 0;
+    while ((found = task_samples_next(samples, &sample)) == 1) {
+        read++;
+        task_sample_free(&sample);
+    }
+    cr_expect_eq(found, -1);
+    cr_expect_eq(read, 20);
+    cr_expect(strstr(fail_text(), "chunks-11.jsonl is missing, but there is a chunk 12"), "%s", fail_text());
+    task_samples_close(samples);
+    /* the whole file goes before chunks; a broken line is named with its chunk */
+    write_chunk(0, "{}\n");
+    jsonl_file rows;
+    json_t *value;
+    write_chunk(1, "\n[\n");
+    cr_assert_eq(jsonl_open(&rows, whole), 0);
+    cr_assert_eq(jsonl_next(&rows, &value), JSONL_ROW);
+    json_decref(value);
+    cr_assert_eq(jsonl_next(&rows, &value), JSONL_BROKEN);
+    cr_expect(strstr(fail_text(), "chunks-1.jsonl:2: "), "%s", fail_text());
+    jsonl_close(&rows);
+    write_test_file(whole, "[5]\n", 4);
+    cr_assert_eq(jsonl_open(&rows, whole), 0);
+    cr_assert_eq(jsonl_next(&rows, &value), JSONL_ROW);
+    cr_assert(json_is_array(value));
+    json_decref(value);
+    cr_assert_eq(jsonl_next(&rows, &value), JSONL_END);
+    jsonl_close(&rows);
+    for (int c = 0; c <= 12; c++) {
+        char *path = format_text("%s/chunks-%d.jsonl", folder, c);
+        remove(path);
+        free(path);
+    }
+    remove(whole);
+    free(whole);
 }
 
 /* A string of 16 MB, a NUL in it, is read whole; two million values are refused before they are

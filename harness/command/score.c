@@ -131,7 +131,7 @@ static int score_file(tally *tally, const char *path)
     for (json_t *row; (found = jsonl_next(&lines, &row)) != JSONL_END;) {
         if (found == JSONL_FAILED)
             break;
-        take_row(tally, row, path, lines.number);
+        take_row(tally, row, lines.path, lines.number);
         json_decref(row);
     }
     jsonl_close(&lines);
