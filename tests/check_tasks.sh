@@ -70,8 +70,41 @@ unlabelled() {
     score --file "$SCRATCH/p.jsonl" | grep -qx 'Score,0.0'
 }
 
+# InfiniteBench: either name of the prediction, the label's name decided on the first row, the mean
+# unrounded; where the official code raises there is no score, and APB's copy has one.
+infinite_rows() {
+    printf '%s\n' '{"id": 4, "prediction": "42", "label": [42]}' '{"pred": "42.7", "label": 42}' \
+        '{"prediction": "7", "pred": "42", "label": 42}' '{"prediction": "7", "ground_truth": 7}' \
+        '{"prediction": 42, "label": 42}' >"$SCRATCH/i.jsonl"
+    status 1 "$APBENCH" score --task math_find --file "$SCRATCH/i.jsonl" --per-row &&
+        sed 's/, "error": ".*"}/, "error"}/' "$SCRATCH/out" | diff - <(
+            printf '%s\n' '{"row": 0, "score": 1.0}' '{"row": 1, "score": null, "error"}' \
+                '{"row": 2, "score": 0.0}' '{"row": 3, "score": null, "error"}' \
+                '{"row": 4, "score": null, "error"}'
+        ) && head -n 3 "$SCRATCH/i.jsonl" >"$SCRATCH/j.jsonl" &&
+        "$APBENCH" score --task math_find --file "$SCRATCH/j.jsonl" --scorer apb >"$SCRATCH/out" &&
+        diff - "$SCRATCH/out" <<<$'Tasks,math_find\nScore,0.6666666666666666'
+}
+
+infinite_gpt4() {
+    echo '{"prediction": "[3, 1, 4, 8]", "ground_truth": [1, 4, 8]}' >"$SCRATCH/i.jsonl"
+    "$APBENCH" score --task math_calc --file "$SCRATCH/i.jsonl" | grep -qx 'Score,0.0' &&
+        "$APBENCH" score --task math_calc --file "$SCRATCH/i.jsonl" --model-name gpt4 |
+        grep -qx 'Score,1.0'
+}
+
+# What data writes is what score and eval read: UTF-8 rows with the official fields.
+infinite_data() {
+    data --tasks passkey --samples 3 --out "$SCRATCH/n" &&
+        [ "$(wc -l <"$SCRATCH/n/1024/passkey/passkey.jsonl")" = 3 ] &&
+        [ "$(grep -c '"context": .*"input": .*"answer": \["[0-9]*"\], "options": \[\]' \
+            "$SCRATCH/n/1024/passkey/passkey.jsonl")" = 3 ] &&
+        status 1 data --tasks longbook_qa_eng --samples 3 --out "$SCRATCH/m" && [ ! -e "$SCRATCH/m" ]
+}
+
 usage() {
-    status 2 score && status 2 score --file "$SCRATCH/p.jsonl" --bogus &&
+    status 2 score && status 2 score --file "$SCRATCH/p.jsonl" --scorer odd &&
+        status 2 score --file "$SCRATCH/p.jsonl" --bogus &&
         status 2 "$APBENCH" score --task nope --file "$SCRATCH/p.jsonl" &&
         status 2 data --tasks niah && status 2 data --tasks nope --out "$SCRATCH/e" &&
         status 2 data --tasks niah --out "$SCRATCH/e" --layout odd &&
@@ -90,5 +123,8 @@ check "nothing half written" nothing_half_written
 check "summary as the official report" summary
 check "each row, and why some have no score" each_row
 check "a file without labels" unlabelled
+check "rows of InfiniteBench, scored as officially and as by APB" infinite_rows
+check "a rule of its own for GPT-4" infinite_gpt4
+check "InfiniteBench's files" infinite_data
 check "bad usage has status 2" usage
 check "files that are no good have status 1" no_good_files

@@ -22,7 +22,8 @@ const struct infinite_task infinite_number_string = {
     .short_step = 5};
 
 static const infinite_prompt kv_prompt = {
-    .instruction = "Find the value that belongs to the key asked for in the JSON object below.",
+    .instruction = "Find the value that belongs to the key asked for in the JSON object below. "
+                   "Reply with the value alone.",
     .gap = "\n\n", .asks = ASKS_INPUT, .lead_gap = "", .lead_in = ""};
 const struct infinite_task infinite_kv_retrieval = {
     .score = score_kv_retrieval, .unwrap = true, .prompt = &kv_prompt, .make = make_kv_retrieval,

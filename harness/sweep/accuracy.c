@@ -141,7 +141,7 @@ static void mark_exact(group_sample *one)
 /* What the samples of a row add up to. */
 typedef struct {
     double score, kl, seconds;
-    int64_t done, nulls, compared, same_first;
+    int64_t done, nulls, compared, same_first, raised; /* raised: unscorable answers, counted 0 */
     size_t wanted_bytes; /* a sample failed for want of device memory: how much; else 0 */
 } totals;
 
@@ -219,6 +219,12 @@ static int score_sample(group *g, const cell *c, int64_t index, const logits_tra
     const scorer scorer = {g->sweep->scorer, NULL};
     int status = task_score_sample(g->task, &scorer, text, bytes, &one->sample, &score, &null);
     json_t *line = json_object(), *references = json_array();
+    if (status && one->sample.label) { /* the official code raises: no reason to end a sweep */
+        json_object_set_new(line, "score_error", json_text(fail_text(), strlen(fail_text())));
+        status = 0;
+        score = 0;
+        sum->raised++;
+    }
     if (one->sample.label)
         json_object_set(line, "label", one->sample.label);
     for (int i = 0; i < one->sample.reference_count; i++)
@@ -374,6 +380,11 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     } else if (s->leader) {
         if (s->driver->remark && s->driver->remark(s->driver))
             record_text(&row, ACCURACY_DETAIL, s->driver->remark(s->driver));
+        if (sum.raised) {
+            snprintf(reason, sizeof reason, "the official scorer raises on %lld answers: counted 0",
+                     (long long)sum.raised);
+            record_text(&row, ACCURACY_DETAIL, reason);
+        }
         double score = score_percent(sum.score, sum.done);
         record_number(&row, ACCURACY_SCORE, score);
         record_integer(&row, ACCURACY_NULLS, sum.nulls);

@@ -1,0 +1,285 @@
+/* InfiniteBench's rows: what the official files hold becomes a prompt in the official layout and the
+ * label that its scorers get; rows are cut in the middle; synthetic rows are what their tasks say;
+ * rows that are no good cost themselves only. */
+#include "datasets/infinitebench/infinitebench.h"
+#include "datasets/task.h"
+#include "harness/error.h"
+#include "tests/mutate.h"
+#include "tests/task_fixture.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(infinite, .init = set_up_tasks, .fini = tear_down_tasks);
+
+/* The sample of a row, and its whole prompt (to be freed); chat may be NULL. */
+static char *prompt_of(const char *name, const char *json, const chat_template *template,
+                       task_sample *sample)
+{
+    json_error_t error;
+    json_t *row = json_loads(json, 0, &error);
+    cr_assert(row, "%s: %s", json, error.text);
+    int result = infinite_sample(task_find(name), row, template, sample);
+    json_decref(row);
+    if (result < 0)
+        return NULL;
+    char *prompt = alloc_or_die(sample->document.count + sample->query.count + 1, 1);
+    memcpy(prompt, sample->document.bytes, sample->document.count);
+    memcpy(prompt + sample->document.count, sample->query.bytes, sample->query.count);
+    return prompt;
+}
+
+/* The official layouts (datasets of 2024-06-13, templates for open models): I instruction, C context,
+ * Q question, O options, L lead-in. Where the document ends the query begins. */
+static const struct {
+    const char *task, *document_end, *query;
+} layouts[] = {
+    {"passkey", "\n\nCONTEXT\n\n", "The INPUT of\n\nThe pass key is"},
+    {"number_string", "\n\nCONTEXT\n\n", "The INPUT of\n\nThe sequence of digits is"},
+    {"kv_retrieval", "\n\nCONTEXT\n\n", "The INPUT of"},
+    {"longbook_sum_eng", "\n\nCONTEXT\n\n", "Summary:"},
+    {"longbook_choice_eng", "\n\nCONTEXT\n\n",
+     "The INPUT of\nA. w\nB. x\nC. y\nD. z\n\nThe letter of the right answer is"},
+    {"longbook_qa_eng", "\n\nCONTEXT\n\n", "The INPUT of\nAnswer:"},
+    {"longbook_qa_chn", "\n\nCONTEXT\n\n", "The INPUT of\n回答："},
+    {"longdialogue_qa_eng", "\n\nCONTEXT\n\n", "The name replaced by $$MASK$$ is"},
+    {"math_find", "is the input of this list?\n\nCONTEXT\n\n", "The INPUT of"},
+    {"math_calc", "17, 50]\n\nCONTEXT\n", "Values:"},
+    {"code_debug", "\n\nCONTEXT\n\n", "A. w\nB. x\nC. y\nD. z\n\nThe right option is:"},
+};
+static const char row_of_all[] = "{\"id\": 7, \"context\": \"CONTEXT\", \"input\": \"The INPUT of\", "
+                                 "\"answer\": [\"y\"], \"options\": [\"w\", \"x\", \"y\", \"z\"]}";
+
+Test(infinite, layouts_of_prompts)
+{
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+        task_sample sample;
+        char *prompt = prompt_of(layouts[i].task, row_of_all, NULL, &sample);
+        cr_assert(prompt, "%s: %s", layouts[i].task, fail_text());
+        size_t end = strlen(layouts[i].document_end);
+        cr_assert(sample.document.count > end);
+        cr_expect_str_eq(sample.document.bytes + sample.document.count - end,
+                         layouts[i].document_end, "%s", layouts[i].task);
+        cr_expect_str_eq(sample.query.bytes, layouts[i].query, "%s", layouts[i].task);
+        cr_expect_eq(sample.index, 7);
+        cr_expect(sample.official);
+        task_sample_free(&sample);
+        free(prompt);
+    }
+}
+
+/* The chat head opens the document; the tail stands between question and lead-in, for the break. */
+Test(infinite, chat_goes_around)
+{
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+        task_sample sample;
+        char *prompt = prompt_of(layouts[i].task, row_of_all, &chat, &sample);
+        cr_assert(prompt, "%s: %s", layouts[i].task, fail_text());
+        cr_expect_eq(strncmp(prompt, chat.head, strlen(chat.head)), 0);
+        size_t tail = strlen(chat.tail);
+        cr_assert(sample.lead_in >= tail);
+        cr_expect_eq(strncmp(sample.query.bytes + sample.lead_in - tail, chat.tail, tail), 0,
+                     "%s: %s", layouts[i].task, sample.query.bytes);
+        task_sample_free(&sample);
+        free(prompt);
+    }
+}
+
+Test(infinite, code_run_asks_for_the_call)
+{
+    task_sample sample;
+    char *prompt = prompt_of("code_run",
+                             "{\"context\": \"C\", \"input\": \"of func_x(1) func_12(-3) func_4(1)\","
+                             " \"answer\": [5]}", NULL, &sample);
+    cr_assert(prompt, "%s", fail_text());
+    cr_expect(strstr(sample.document.bytes, "what func_12 returns"));
+    cr_expect_str_eq(sample.query.bytes, "What is the value of func_12(-3)? The value is:");
+    cr_expect_eq(json_integer_value(json_array_get(sample.label, 0)), 5);
+    task_sample_free(&sample);
+    free(prompt);
+}
+
+/* The span is greedy, stays on one line and is lower-cased by Python's rules. */
+Test(infinite, math_find_draws_the_span)
+{
+    static const char *const cases[][2] = {
+        {"Now. The Median of", "the median"},
+        {"The largest of all of this", "the largest of all"},
+        {"The of it\\nof The second \\u0130 of the list", "the second i\u0307"},
+        {"The  of", NULL}, {"the largest of", NULL}, {"The largest\\n of", NULL}, {"", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *row = format_text("{\"context\": \"[1]\", \"input\": \"%s\", \"answer\": 1}",
+                                cases[i][0]);
+        task_sample sample;
+        char *prompt = prompt_of("math_find", row, NULL, &sample);
+        cr_expect_eq(prompt != NULL, cases[i][1] != NULL, "%s", cases[i][0]);
+        if (prompt) {
+            char *wanted = format_text("Which number is %s of this list?", cases[i][1]);
+            cr_expect_eq(strncmp(prompt, wanted, strlen(wanted)), 0, "%s", prompt);
+            free(wanted);
+            task_sample_free(&sample);
+        }
+        free(prompt);
+        free(row);
+    }
+}
+
+/* What the scorer is given: [answer, letter] for choices whatever of the three forms the file has;
+ * else the answer with its type. */
+Test(infinite, labels)
+{
+    static const struct {
+        const char *task, *answer, *label;
+    } cases[] = {{"longbook_choice_eng", "\"y\"", "[\"y\", \"C\"]"},
+                 {"longbook_choice_eng", "[\"w\"]", "[\"w\", \"A\"]"},
+                 {"code_debug", "[\"other\", \"B\"]", "[\"other\", \"B\"]"},
+                 {"code_debug", "[\"other\", \"E\"]", NULL},
+                 {"code_debug", "[\"other\"]", NULL},
+                 {"code_debug", "[]", NULL},
+                 {"math_find", "[48]", "[48]"},
+                 {"math_find", "48.0", "48.0"},
+                 {"passkey", "\"01234\"", "\"01234\""},
+                 {"longbook_qa_eng", "[\"a\", \"b\"]", "[\"a\", \"b\"]"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *row = format_text("{\"context\": \"C\", \"input\": \"The X of\", \"answer\": %s, "
+                                "\"options\": [\"w\", \"x\", \"y\", \"z\"]}", cases[i].answer);
+        task_sample sample;
+        char *prompt = prompt_of(cases[i].task, row, NULL, &sample);
+        cr_expect_eq(prompt != NULL, cases[i].label != NULL, "%s", cases[i].answer);
+        if (prompt && cases[i].label) {
+            char *label = json_dumps(sample.label, JSON_ENCODE_ANY);
+            cr_expect_str_eq(label, cases[i].label);
+            free(label);
+        }
+        if (prompt)
+            task_sample_free(&sample);
+        free(prompt);
+        free(row);
+    }
+}
+
+/* ---- Files ---- */
+
+static void write_rows(const char *text)
+{
+    write_test_file(scratch, text, strlen(text));
+}
+
+Test(infinite, broken_rows_cost_themselves)
+{
+    write_rows("{\"context\": \"C\", \"input\": \"Q\", \"answer\": \"1\"}\n"
+               "[]\n{\"context\": \"\", \"input\": \"Q\", \"answer\": \"1\"}\n"
+               "{\"context\": 5, \"input\": \"Q\", \"answer\": \"1\"}\n"
+               "{\"context\": \"C\", \"input\": \"Q\"}\n{\"context\": \"C\", \"answer\": \"1\"}\n"
+               "{\"input\": \"Q\", \"answer\": \"1\"}\n{\"context\": \"C\", \"inp\n\n"
+               "{\"context\": \"C\\ud83d\", \"input\": \"Q\", \"answer\": \"1\"}\n"
+               "{\"context\": \"D\\u0000D\", \"input\": \"Q\", \"answer\": \"1\"}\n");
+    cr_assert(freopen("/dev/null", "w", stderr)); /* a sentence for each */
+    task_request request = {.task = task_find("passkey"), .file = scratch};
+    task_samples *samples = open_samples(&request);
+    task_sample sample;
+    next_sample(samples, &sample);
+    task_sample_free(&sample);
+    next_sample(samples, &sample);
+    cr_expect(memmem(sample.document.bytes, sample.document.count, "D\0D", 3));
+    cr_expect_eq(sample.number, 1);
+    cr_expect_eq(sample.tokens_to_generate, 6);
+    task_sample_free(&sample);
+    cr_assert_eq(task_samples_next(samples, &sample), 0);
+    cr_expect_eq(task_samples_broken(samples), 8);
+    task_samples_close(samples);
+}
+
+/* A row is cut in the middle of its prompt: its front, its end and the question stay, and the budget
+ * for the answer is kept free. */
+Test(infinite, cut_in_the_middle)
+{
+    char *context = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&context, &bytes);
+    for (int i = 0; i < 3000; i++)
+        fprintf(out, "%d caf\u00e9 ", i);
+    fclose(out);
+    char *row = format_text("{\"context\": \"%s\", \"input\": \"Who?\", \"answer\": \"1\"}\n", context);
+    write_rows(row);
+    for (int64_t length = 200; length <= 1001; length += 267) {
+        task_request request = {.task = task_find("longbook_qa_eng"), .length = length,
+                                .tokens = tokens, .chat = &chat, .file = scratch};
+        task_samples *samples = open_samples(&request);
+        task_sample sample;
+        next_sample(samples, &sample);
+        int64_t count = count_tokens(sample.document) + count_tokens(sample.query);
+        cr_expect(count <= length - 40 && count > length - 50, "%lld of %lld", (long long)count,
+                  (long long)length);
+        cr_expect_eq(count, sample.length);
+        cr_expect_eq(strncmp(sample.document.bytes, chat.head, strlen(chat.head)), 0);
+        cr_expect(strstr(sample.document.bytes, "\n\n0 caf\u00e9 1 caf\u00e9"));
+        cr_expect_not(strstr(sample.document.bytes, " 1500 "), "the middle");
+        const char *end = "2999 caf\u00e9 \n\n";
+        cr_expect_str_eq(sample.document.bytes + sample.document.count - strlen(end), end);
+        cr_expect_eq(strncmp(sample.query.bytes, "Who?", 4), 0);
+        /* the front has half of all tokens, give or take what parts at the cut */
+        const char *whole = strstr(sample.document.bytes, "0 caf\u00e9 ");
+        size_t same = 0;
+        while (whole[same] == context[same])
+            same++;
+        sized_text front = {sample.document.bytes, (size_t)(whole - sample.document.bytes) + same};
+        int64_t half = (length - 40) / 2, counted = count_tokens(front);
+        cr_expect(counted >= half - 4 && counted <= half + 4, "%lld of %lld", (long long)counted,
+                  (long long)half);
+        task_sample_free(&sample);
+        task_samples_close(samples);
+    }
+    task_request request = {.task = task_find("longbook_qa_eng"), .length = 60, .tokens = tokens,
+                            .chat = &chat, .file = scratch};
+    task_samples *samples = open_samples(&request);
+    task_sample sample;
+    cr_assert(freopen("/dev/null", "w", stderr));
+    cr_expect_eq(task_samples_next(samples, &sample), 0);
+    cr_expect(strstr(fail_text(), "does not leave room"), "%s", fail_text());
+    task_samples_close(samples);
+    free(row);
+    free(context);
+}
+
+Test(infinite, mutated_rows)
+{
+    static const char row[] = "{\"id\": 1, \"context\": \"C \\u00e9\\ud83d\\ude00\", \"input\": \"The "
+                              "x of func_1(-2) of\", \"answer\": [\"w\"], "
+                              "\"options\": [\"w\", \"x\", \"y\", \"z\"]}";
+    static const char *const names[] = {"code_run", "math_find", "code_debug", "kv_retrieval"};
+    mutate_seed(12);
+    enum { ROWS = 2000 };
+    FILE *file = fopen(scratch, "wb");
+    for (int i = 0; i < ROWS; i++) {
+        char copy[sizeof row + 256];
+        memcpy(copy, row, sizeof row);
+        size_t length = mutate(copy, sizeof row - 1, sizeof copy);
+        for (size_t c = 0; c < length; c++)
+            copy[c] = copy[c] == '\n' ? ' ' : copy[c];
+        fwrite(copy, 1, length, file);
+        fputc('\n', file);
+    }
+    fclose(file);
+    cr_assert(freopen("/dev/null", "w", stderr)); /* a sentence for each */
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+        task_request request = {.task = task_find(names[n]), .file = scratch};
+        task_samples *samples = open_samples(&request);
+        task_sample sample;
+        int good = 0;
+        while (task_samples_next(samples, &sample) == 1) {
+            scorer both = {(scorer_kind)(good % 2), NULL};
+            double score = 0;
+            bool null;
+            if (!task_score_sample(request.task, &both, "12 w", 4, &sample, &score, &null))
+                cr_assert(score >= 0 && score <= 1);
+            good++;
+            task_sample_free(&sample);
+        }
+        cr_assert_eq(good + task_samples_broken(samples), ROWS);
+        cr_assert(good > ROWS / 20 && good < ROWS, "%s: %d", names[n], good);
+        task_samples_close(samples);
+    }
+}
