@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct task_samples {
     task_request request;
@@ -33,26 +34,43 @@ void task_sample_free(task_sample *sample)
 
 /* ---- Made samples ---- */
 
-/* Builds one sample and counts its tokens: document and query apart, as they will be run, without
- * special tokens of the tokenizer's own, and the generated budget. */
+/* Tokens of text, without special tokens of the tokenizer's own; -1 with a sentence. */
+static int64_t count_tokens(const tokenizer *tokens, sized_text text)
+{
+    token_list ids = {0};
+    int result = tokenizer_encode(tokens, text.bytes, text.count, false, &ids);
+    int64_t count = result < 0 ? -1 : (int64_t)ids.count;
+    token_list_free(&ids);
+    return count;
+}
+
+/* Builds one sample and counts its tokens, the budget for the answer included: sample->length has
+ * document and query apart, as they will be run; *longest is that or the prompt taken as one text,
+ * as rows of files count it, whichever is more. */
 static int build(const task_samples *samples, int64_t number, int64_t size, random_stream *stream,
-                 task_sample *sample)
+                 task_sample *sample, int64_t *longest)
 {
     const task_request *request = &samples->request;
-    *sample = (task_sample){0};
-    token_list ids = {0};
     const sample_plan plan = {request->task,   samples->corpus, request->chat, request->tokens,
                               request->length, number,          size};
+    *sample = (task_sample){0};
     int result = request->task->generator->build(&plan, stream, sample);
-    if (result == 0)
-        result = tokenizer_encode(request->tokens, sample->document.bytes, sample->document.count,
-                                  false, &ids);
-    if (result == 0)
-        result = tokenizer_encode(request->tokens, sample->query.bytes, sample->query.count, false,
-                                  &ids);
-    sample->tokens_to_generate = request->task->tokens_to_generate;
-    sample->length = (int64_t)ids.count + sample->tokens_to_generate;
-    token_list_free(&ids);
+    if (result == 0) {
+        sized_text document = sample->document, query = sample->query;
+        sized_text whole = {alloc_or_die(document.count + query.count + 1, 1),
+                            document.count + query.count};
+        memcpy(mempcpy(whole.bytes, document.bytes, document.count), query.bytes, query.count);
+        int64_t first = count_tokens(request->tokens, document);
+        int64_t second = first < 0 ? -1 : count_tokens(request->tokens, query);
+        int64_t both = second < 0 ? -1 : count_tokens(request->tokens, whole);
+        sample->tokens_to_generate = request->task->tokens_to_generate;
+        sample->length = first + second + sample->tokens_to_generate;
+        *longest = both + sample->tokens_to_generate;
+        if (*longest < sample->length)
+            *longest = sample->length;
+        result = both < 0 ? -1 : 0;
+        free(whole.bytes);
+    }
     if (result < 0)
         task_sample_free(sample);
     return result;
@@ -61,9 +79,9 @@ static int build(const task_samples *samples, int64_t number, int64_t size, rand
 static int64_t length_of_size(const task_samples *samples, int64_t size, random_stream *stream)
 {
     task_sample sample;
-    if (build(samples, 0, size, stream, &sample) < 0)
+    int64_t length;
+    if (build(samples, 0, size, stream, &sample, &length) < 0)
         return -1;
-    int64_t length = sample.length;
     task_sample_free(&sample);
     return length;
 }
@@ -159,9 +177,9 @@ static int make(task_samples *samples, task_sample *sample)
     int64_t size = samples->size, fits = 0, too_long = 0;
     for (int attempt = 0;; attempt++) {
         random_stream stream = start;
-        if (build(samples, samples->next, size, &stream, sample) < 0)
+        int64_t length;
+        if (build(samples, samples->next, size, &stream, sample, &length) < 0)
             return -1;
-        int64_t length = sample->length;
         if (length <= most &&
             (length >= enough || size + 1 == too_long || size == fits || attempt >= 64))
             return 1;

@@ -76,6 +76,14 @@ int64_t count_tokens(sized_text text)
     return count;
 }
 
+int64_t count_prompt_tokens(const task_sample *sample)
+{
+    char *prompt = format_text("%s%s", sample->document.bytes, sample->query.bytes);
+    int64_t count = count_tokens((sized_text){prompt, strlen(prompt)});
+    free(prompt);
+    return count;
+}
+
 bool same_text(sized_text a, sized_text b)
 {
     return a.count == b.count && !memcmp(a.bytes, b.bytes, a.count);

@@ -18,6 +18,8 @@ task_samples *open_samples(const task_request *);
 void next_sample(task_samples *, task_sample *);
 
 int64_t count_tokens(sized_text);
+/* Of document and query as one text. */
+int64_t count_prompt_tokens(const task_sample *);
 bool same_text(sized_text, sized_text);
 /* In everything that a model or a scorer sees, and in number. */
 void assert_same(const task_sample *, const task_sample *);

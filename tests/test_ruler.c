@@ -682,6 +682,7 @@ Test(ruler, lengths_fill_the_budget)
                                                 request.task->tokens_to_generate);
                 cr_assert_eq(sample.tokens_to_generate, request.task->tokens_to_generate);
                 cr_assert_leq(sample.length, length);
+                cr_assert_leq(count_prompt_tokens(&sample) + sample.tokens_to_generate, length);
                 cr_assert_geq(sample.length, length - slack, "%s at %lld, sample %d: %lld of %lld units",
                               names[t], (long long)length, i, (long long)sample.length,
                               (long long)sample.size);

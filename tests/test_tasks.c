@@ -167,6 +167,7 @@ Test(tasks, lengths_fill_the_budget)
                 cr_assert_eq(sample.length, count_tokens(sample.document) +
                                                 count_tokens(sample.query) + 128);
                 cr_assert_leq(sample.length, length);
+                cr_assert_leq(count_prompt_tokens(&sample) + sample.tokens_to_generate, length);
                 double unit = 1.25 * (double)(sample.length - 128) / (double)sample.size;
                 double slack = 0.03 * (double)length > unit ? 0.03 * (double)length : unit;
                 cr_assert_geq((double)sample.length, (double)length - slack, "%s at %lld: %lld",
