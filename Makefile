@@ -168,7 +168,7 @@ test-gpu-delays:
 	@$(if $(CUDA),,echo "test-gpu-delays: no nvcc was found: this build has no cuda device" >&2; exit 1)
 	@$(AGAIN) DELAYS=1 build-delays/tests/gpu/attention build-delays/tests/gpu/attention_stress
 	@status=0; build-delays/tests/gpu/attention --case hopper || status=1; \
-	build-delays/tests/gpu/attention_stress --lists $(or $(LISTS),1000) --without packed --without best \
+	build-delays/tests/gpu/attention_stress --lists $(or $(LISTS),1000) --without best \
 	|| status=1; exit $$status
 
 # Reference logits anew, and the comparison with PyTorch: both fetch PyTorch (several GB).

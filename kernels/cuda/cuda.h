@@ -88,7 +88,13 @@ void cuda_silu(device *, void *x, int64_t count);
 /* attention/ */
 void cuda_attention(device *, const attn_call *);
 /* For tests and benchmarks: one kernel for all calls that it can serve, whatever would be best. */
-typedef enum { ATTENTION_BEST, ATTENTION_PORTABLE, ATTENTION_PACKED, ATTENTION_HOPPER } attention_choice;
+typedef enum {
+    ATTENTION_BEST,
+    ATTENTION_PORTABLE,
+    ATTENTION_PACKED,       /* sm_80, few rows */
+    ATTENTION_HOPPER,
+    ATTENTION_HOPPER_PACKED /* few rows: the query phase */
+} attention_choice;
 extern attention_choice cuda_attention_choice;
 /* merge.cu */
 void cuda_merge(device *, void *out, const void *out_parts, const float *lse, int parts,

@@ -304,7 +304,8 @@ static void test_sharp(void)
  * told. */
 static void with(attention_choice choice, void (*test)(void))
 {
-    if (choice == ATTENTION_HOPPER && cuda_of(gpu)->capability != 90) {
+    if ((choice == ATTENTION_HOPPER || choice == ATTENTION_HOPPER_PACKED) &&
+        cuda_of(gpu)->capability != 90) {
         pair_skip("it needs compute capability 9.0");
         return;
     }
@@ -317,7 +318,8 @@ static void with(attention_choice choice, void (*test)(void))
     static void test##_best(void) { with(ATTENTION_BEST, test); }                                  \
     static void test##_portable(void) { with(ATTENTION_PORTABLE, test); }                          \
     static void test##_packed(void) { with(ATTENTION_PACKED, test); }                              \
-    static void test##_hopper(void) { with(ATTENTION_HOPPER, test); }
+    static void test##_hopper(void) { with(ATTENTION_HOPPER, test); }                              \
+    static void test##_hopper_packed(void) { with(ATTENTION_HOPPER_PACKED, test); }
 WITH_EACH(test_random)
 WITH_EACH(test_fold)
 WITH_EACH(test_few_rows)
@@ -326,7 +328,8 @@ WITH_EACH(test_sharp)
 
 #define CASES(name, test)                                                                          \
     {name "_best", test##_best}, {name "_portable", test##_portable},                              \
-    {name "_packed", test##_packed}, {name "_hopper", test##_hopper}
+    {name "_packed", test##_packed}, {name "_hopper", test##_hopper},                              \
+    {name "_hopper_packed", test##_hopper_packed}
 static const pair_case cases[] = {
     CASES("attention_random", test_random),     CASES("attention_fold", test_fold),
     CASES("attention_few_rows", test_few_rows), CASES("attention_methods", test_methods),

@@ -139,6 +139,10 @@ void cuda_attention(device *d, const attn_call *call)
         hopper_attention(state, &a, call->head_dim);
         return;
     }
+    if (choice == ATTENTION_HOPPER_PACKED && hopper_takes_packed(state, &a, call->head_dim)) {
+        hopper_attention_packed(state, &a, call->head_dim);
+        return;
+    }
     if (choice == ATTENTION_PACKED || (choice != ATTENTION_PORTABLE && few)) {
         shape = shape_for(call->head_dim, true);
         a.tiles = (int32_t)tiles_of(call->rows * a.group, shape->rows);

@@ -34,7 +34,7 @@ SECTIONS = ["causal", "ring", "apb", "decode", "error"]
 LLAMA, QWEN, YI, SMOLLM2 = (32, 8, 128), (40, 8, 128), (56, 8, 128), (9, 3, 64)
 BACKENDS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "fa2": SDPBackend.FLASH_ATTENTION}
 CHOICE = "cuda_attention_choice"  # kernels/cuda/cuda.h
-BEST, PACKED, HOPPER = 0, 2, 3
+BEST, PACKED, HOPPER_PACKED = 0, 2, 4
 MOST_ERROR = 1e-2  # of a result's norm: bf16 leaves 2e-3 to 4e-3, a wrong key or mask far more
 # The paper's table 14 (methods/apb.c): anchor and passing tokens by length, and a query of 50.
 APB, QUERY, HOSTS = {32 << 10: (1024, 512), 64 << 10: (2048, 1024), 128 << 10: (4096, 2048)}, 50, 8
@@ -433,7 +433,7 @@ def few_rows_case(bench, label, shape, rows, keys, others):
     inputs = [(random(rows, heads, width), random(keys, kv_heads, 2, width),
                random(rows, kv_heads, 2, width)) for _ in range(bench.sets(bytes_of_one))]
     works, exact = {}, few_rows_exact(inputs[0][0], [(inputs[0][1], False), (inputs[0][2], True)])
-    for name, choice in {"ours": BEST, "packed": PACKED, "hopper": HOPPER}.items():
+    for name, choice in {"ours": BEST, "packed": PACKED, "hopper": HOPPER_PACKED}.items():
         outs = [torch.full_like(q, math.nan) for q, _, _ in inputs]
         runs = [bench.library.call_of(q, [Segment(*keys_of(kv), 0, rows),
                                           Segment(*keys_of(own), 0, rows, 0)], out)

@@ -11,8 +11,12 @@
 #include "kernels/cuda/attention/mma.cuh"
 #include "kernels/cuda/attention/walk.cuh"
 
-template <int HeadDim_, int Consumers_, int Keys_> struct hopper {
+/* Packed: rows are (query row, head of the group) pairs of one KV head, a.tile_rows query rows in a tile,
+ * and keys are split into parts that are combined later. Rows of a tile that belong to no query row
+ * compute with whatever lies there; no row's result depends on another's. */
+template <int HeadDim_, int Consumers_, int Keys_, bool Packed_> struct hopper {
     static constexpr int HeadDim = HeadDim_, Consumers = Consumers_, Keys = Keys_, Stages = 2;
+    static constexpr bool Packed = Packed_;
     static constexpr int Rows = 64 * Consumers, Threads = 128 * (Consumers + 1);
     static constexpr int Panels = HeadDim / 64, RowBytes = 128; /* of a panel */
     static constexpr int QueryPanel = Rows * RowBytes, KeyPanel = Keys * RowBytes;
@@ -62,15 +66,56 @@ template <class T> struct ring {
 };
 
 struct work_place {
-    int tile, head, kv_head;
+    int tile, head, kv_head, split;
 };
 
+template <class T>
 __device__ __forceinline__ work_place place_of_work(const attention_arguments &call, int work)
 {
+    if constexpr (T::Packed) { /* tiles that read the same keys side by side */
+        int rest = work / call.tiles, kv_head = rest % call.kv_heads;
+        return {work % call.tiles, kv_head * call.group, kv_head, rest / call.kv_heads};
+    }
     int in_section = call.tiles * call.section;
     int section = work / in_section, within = work - section * in_section;
     int head = section * call.section + within % call.section;
-    return {call.tiles - 1 - within / call.section, head, head / call.group};
+    return {call.tiles - 1 - within / call.section, head, head / call.group, 0};
+}
+
+/* Query rows of a tile. */
+template <class T> __device__ __forceinline__ int rows_of_tile(const hopper_arguments &a)
+{
+    return T::Packed ? a.tile_rows : T::Rows;
+}
+
+/* The tiles of keys of a work. */
+template <class T>
+__device__ __forceinline__ void start_walk(walk<T::Keys> &at, const attention_arguments &call,
+                                           const work_place &here, int first, int last)
+{
+    at.start(call, first, last);
+    if constexpr (T::Packed) {
+        int tiles = tiles_in_all<T::Keys>(call, first, last);
+        int begin = (int)((int64_t)tiles * here.split / call.splits);
+        int end = (int)((int64_t)tiles * (here.split + 1) / call.splits);
+        at.keep(call, begin, end - begin);
+    }
+}
+
+template <class T>
+__device__ __forceinline__ void load_queries(const hopper_arguments &a, uint32_t to, uint32_t barrier,
+                                             const work_place &here, int first)
+{
+    if constexpr (T::Packed) {
+        barrier_expect(barrier, T::Panels * a.tile_rows * a.call.group * T::RowBytes);
+#pragma unroll
+        for (int panel = 0; panel < T::Panels; panel++)
+            tensor_load_packed(to + panel * T::QueryPanel, &a.q, barrier, first, panel, here.kv_head,
+                               evict_first);
+    } else {
+        barrier_expect(barrier, T::QueryBytes);
+        tensor_load(to, &a.q, barrier, first, here.head, evict_first);
+    }
 }
 
 template <class T>
@@ -91,10 +136,11 @@ __device__ __forceinline__ void produce(const hopper_arguments &a, uint32_t base
         }
         int next_work = (int)gridDim.x + atomicAdd(a.next_work, 1);
         *work_slot = work;
-        work_place here = place_of_work(call, work);
-        int first = here.tile * T::Rows, last = min(first + T::Rows, call.rows) - 1;
+        work_place here = place_of_work<T>(call, work);
+        int first = here.tile * rows_of_tile<T>(a);
+        int last = min(first + rows_of_tile<T>(a), call.rows) - 1;
         walk<T::Keys> at;
-        at.start(call, first, last);
+        start_walk<T>(at, call, here, first, last);
         /* K comes one tile before V: K0, Q, K1, V0, K2, V1, ... */
         walk<T::Keys> behind = at;
         bool begun = false;
@@ -107,8 +153,7 @@ __device__ __forceinline__ void produce(const hopper_arguments &a, uint32_t base
             at.next(call);
             begun = true;
         }
-        barrier_expect(barrier.q_full(), T::QueryBytes);
-        tensor_load(base, &a.q, barrier.q_full(), first, here.head, evict_first);
+        load_queries<T>(a, base, barrier.q_full(), here, first);
         while (begun) {
             if (!at.over()) {
                 barrier_wait(barrier.k_empty(k_ring.stage), k_ring.phase ^ 1);
@@ -163,14 +208,31 @@ __device__ __forceinline__ void start_values(consumer<T> &c, uint32_t v)
     products_commit();
 }
 
+/* What all tiles of a work need to know. */
+struct consumer_place {
+    int group;         /* which consumer */
+    int row;           /* this thread's first query row; the other is 8 below */
+    int rows[2];       /* packed: its two query rows */
+    uint32_t q;        /* this consumer's queries */
+    uint32_t keys, values;
+    float scale_log2;
+};
+
+template <class T> __device__ __forceinline__ int query_row(const consumer_place &here, int half)
+{
+    if constexpr (T::Packed)
+        return here.rows[half];
+    return here.row + 8 * half;
+}
+
 template <class T>
 __device__ __forceinline__ void mask(float (&s)[T::Keys / 2], const attention_arguments &call,
-                                     const walk<T::Keys> &at, int row)
+                                     const walk<T::Keys> &at, const consumer_place &here)
 {
     int column = at.tile * T::Keys + 2 * (threadIdx.x & 3);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        int limit = keys_seen(call.segments[at.segment], row + 8 * half) - column;
+        int limit = keys_seen(call.segments[at.segment], query_row<T>(here, half)) - column;
 #pragma unroll
         for (int n = 0; n < T::Keys / 8; n++) {
             if (8 * n >= limit)
@@ -230,15 +292,6 @@ template <class T> __device__ __forceinline__ void rescale(consumer<T> &c, const
     }
 }
 
-/* What all tiles of a work need to know. */
-struct consumer_place {
-    int group;         /* which consumer */
-    int row;           /* this thread's first query row; the other is 8 below */
-    uint32_t q;        /* this consumer's queries */
-    uint32_t keys, values;
-    float scale_log2;
-};
-
 /* Scores of one tile beside the values of the tile before. */
 template <class T, bool Masked>
 __device__ __forceinline__ void next_tile(consumer<T> &c, const consumer_place &here,
@@ -260,7 +313,7 @@ __device__ __forceinline__ void next_tile(consumer<T> &c, const consumer_place &
         barrier_arrive(barrier.k_empty(k_ring.stage));
     k_ring.advance();
     if constexpr (Masked)
-        mask<T>(s, call, at, here.row);
+        mask<T>(s, call, at, here);
     soften<T, Masked>(s, c, here.scale_log2, factor);
     hold_back(c.sum[0] + c.sum[1], here.keys);
     products_wait<0>();
@@ -282,7 +335,7 @@ __device__ __forceinline__ void begin_rows(consumer<T> &c, const attention_argum
         c.top[half] = -INFINITY;
         c.sum[half] = 0;
         const float *from = nullptr;
-        if (call.fold && row + 8 * half < call.rows) {
+        if (!T::Packed && call.fold && row + 8 * half < call.rows) {
             int64_t pair = (int64_t)(row + 8 * half) * call.heads + head;
             float lse = call.lse[pair];
             if (lse != -INFINITY) {
@@ -297,6 +350,34 @@ __device__ __forceinline__ void begin_rows(consumer<T> &c, const attention_argum
             c.out[4 * n + 2 * half] = two.x;
             c.out[4 * n + 2 * half + 1] = two.y;
         }
+    }
+}
+
+/* A part of the keys: float32 rows with their log-sum-exps, for combine_parts(). */
+template <class T>
+__device__ __forceinline__ void end_part(consumer<T> &c, const hopper_arguments &a,
+                                         const consumer_place &here, const work_place &place)
+{
+    const attention_arguments &call = a.call;
+    int lane = threadIdx.x & 31, warp = threadIdx.x / 32 % 4;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float sum = c.sum[half];
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        float share = sum == 0 ? 0 : 1 / sum;
+        int packed = 64 * here.group + 16 * warp + lane / 4 + 8 * half;
+        if (packed >= a.tile_rows * call.group || here.rows[half] >= call.rows)
+            continue;
+        int64_t part = ((int64_t)place.split * call.rows + here.rows[half]) * call.heads + place.head +
+                       packed % call.group;
+        if (lane % 4 == 0)
+            call.part_lse[part] = sum == 0 ? -INFINITY : c.top[half] * call.scale + logf(sum);
+        float *acc = call.part_acc + part * T::HeadDim + 2 * (lane & 3);
+#pragma unroll
+        for (int n = 0; n < T::HeadDim / 8; n++)
+            *(float2 *)(acc + 8 * n) = make_float2(c.out[4 * n + 2 * half] * share,
+                                                   c.out[4 * n + 2 * half + 1] * share);
     }
 }
 
@@ -374,12 +455,16 @@ __device__ __forceinline__ void consume(const hopper_arguments &a, uint32_t base
         int work = *work_slot;
         if (work < 0)
             break;
-        work_place place = place_of_work(call, work);
-        int first = place.tile * T::Rows, last = min(first + T::Rows, call.rows) - 1;
+        work_place place = place_of_work<T>(call, work);
+        int first = place.tile * rows_of_tile<T>(a);
+        int last = min(first + rows_of_tile<T>(a), call.rows) - 1;
         here.row = first + 64 * here.group + 16 * warp + lane / 4;
+        if constexpr (T::Packed)
+            for (int half = 0; half < 2; half++)
+                here.rows[half] = first + (here.row - first + 8 * half) / call.group;
         begin_rows<T>(c, call, here.row, place.head);
         walk<T::Keys> at;
-        at.start(call, first, last);
+        start_walk<T>(at, call, place, first, last);
         bool some = !at.over();
         if (some) {
             float s[T::Keys / 2], factor[2];
@@ -392,7 +477,7 @@ __device__ __forceinline__ void consume(const hopper_arguments &a, uint32_t base
                 barrier_arrive(barrier.k_empty(k_ring.stage));
             k_ring.advance();
             if (at.masked)
-                mask<T>(s, call, at, here.row);
+                mask<T>(s, call, at, here);
             soften<T, true>(s, c, here.scale_log2, factor);
             take_probabilities<T>(s, c);
             rescale<T>(c, factor);
@@ -420,7 +505,9 @@ __device__ __forceinline__ void consume(const hopper_arguments &a, uint32_t base
                 barrier_arrive(barrier.v_empty(v_ring.stage));
             v_ring.advance();
         }
-        if (some || !call.fold)
+        if constexpr (T::Packed)
+            end_part<T>(c, a, here, place);
+        else if (some || !call.fold)
             end_rows<T>(c, a, here, first, place.head, spare);
     }
     if (threadIdx.x % 128 == 0)

@@ -16,16 +16,17 @@ typedef struct {
     CUtensorMap q, out;
     CUtensorMap k[MOST_MAPPED_SEGMENTS], v[MOST_MAPPED_SEGMENTS];
     attention_arguments call;
-    int32_t works;      /* tiles x heads */
+    int32_t works;      /* tiles x heads; packed: tiles x KV heads x parts of the keys */
     int32_t *next_work; /* in device memory, 0 before the launch: who is free takes the next */
+    int32_t tile_rows;  /* packed: query rows of a tile; q is [kv_heads, head_dim / 64, rows, group, 64] */
 } hopper_arguments;
 
 /* A compiled shape of the kernel. */
 typedef struct {
-    int head_dim, rows, keys, threads, shared_bytes;
+    int head_dim, packed, rows, keys, threads, shared_bytes;
     const void *kernel;
 } hopper_shape;
-const hopper_shape *hopper_shape_for(int head_dim);
+const hopper_shape *hopper_shape_for(int head_dim, int packed);
 #ifdef __cplusplus
 }
 #endif

@@ -88,6 +88,18 @@ __device__ __forceinline__ void tensor_load(uint32_t to, const CUtensorMap *map,
                  : "memory");
 }
 
+/* A box of one panel of (column, head of a group, row, panel, KV head). */
+__device__ __forceinline__ void tensor_load_packed(uint32_t to, const CUtensorMap *map,
+                                                   uint32_t barrier, int row, int panel, int kv_head,
+                                                   uint64_t policy)
+{
+    delay();
+    asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 ".L2::cache_hint [%0], [%1, {%3, %3, %4, %5, %6}], [%2], %7;" ::"r"(to),
+                 "l"(map), "r"(barrier), "r"(0), "r"(row), "r"(panel), "r"(kv_head), "l"(policy)
+                 : "memory");
+}
+
 __device__ __forceinline__ void tensor_store(const CUtensorMap *map, uint32_t from, int row, int head)
 {
     asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %2, %4}], [%1];"

@@ -2,6 +2,7 @@
  * its blocks take work. */
 #include "kernels/cuda/attention/hopper/launch.h"
 
+#include "kernels/cuda/attention/combine.h"
 #include "kernels/cuda/attention/hopper/hopper.h"
 #include "kernels/cuda/cuda.h"
 
@@ -37,6 +38,27 @@ static encode_function find_encode(void)
     return found;
 }
 
+static void encode_tensor(CUtensorMap *map, const void *from, int rank, const cuuint64_t *sizes,
+                          const cuuint64_t *strides, const cuuint32_t *box)
+{
+    cuuint32_t steps[5] = {1, 1, 1, 1, 1};
+    CUresult code = find_encode()(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, (cuuint32_t)rank,
+                                  (void *)from, sizes, strides, box, steps,
+                                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    if (code == CUDA_SUCCESS)
+        return;
+    fprintf(stderr, "apbench: device cuda: a tensor map of");
+    for (int i = 0; i < rank; i++)
+        fprintf(stderr, " %llu", (unsigned long long)sizes[i]);
+    fprintf(stderr, " values, strides in bytes of");
+    for (int i = 0; i < rank - 1; i++)
+        fprintf(stderr, " %llu", (unsigned long long)strides[i]);
+    fprintf(stderr, ": error %d\n", (int)code);
+    exit(1);
+}
+
 /* Rows of heads x head_dim bf16 values as a tensor [heads, head_dim / 64, rows, 64]; a copy takes a box
  * of `box_rows` rows of one head, as panels of 64 columns. Rows past the end read as zeros and are
  * not written. Strides in elements. */
@@ -46,17 +68,20 @@ static void encode(CUtensorMap *map, const void *from, int head_dim, int64_t hea
     uint32_t panels = (uint32_t)head_dim / 64;
     cuuint64_t sizes[4] = {64, (cuuint64_t)rows, panels, (cuuint64_t)heads};
     cuuint64_t strides[3] = {(cuuint64_t)row_stride * 2, 128, (cuuint64_t)head_stride * 2};
-    cuuint32_t box[4] = {64, (cuuint32_t)box_rows, panels, 1}, steps[4] = {1, 1, 1, 1};
-    CUresult code = find_encode()(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, (void *)from, sizes,
-                                  strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                  CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-    if (code != CUDA_SUCCESS) {
-        fprintf(stderr, "apbench: device cuda: a tensor map of %lld rows, %lld heads of %d, strides "
-                "%lld and %lld: error %d\n", (long long)rows, (long long)heads, head_dim,
-                (long long)row_stride, (long long)head_stride, (int)code);
-        exit(1);
-    }
+    cuuint32_t box[4] = {64, (cuuint32_t)box_rows, panels, 1};
+    encode_tensor(map, from, 4, sizes, strides, box);
+}
+
+/* Queries whose rows are packed, as a tensor [kv_heads, head_dim / 64, rows, group, 64]; a copy takes a
+ * panel of `box_rows` query rows with all heads of a group. */
+static void encode_packed(CUtensorMap *map, const attention_arguments *call, int head_dim, int box_rows)
+{
+    cuuint64_t width = 2 * (cuuint64_t)head_dim, group = (cuuint64_t)call->group;
+    cuuint64_t sizes[5] = {64, group, (cuuint64_t)call->rows, (cuuint64_t)head_dim / 64,
+                           (cuuint64_t)call->kv_heads};
+    cuuint64_t strides[4] = {width, (cuuint64_t)call->q_row_stride * 2, 128, group * width};
+    cuuint32_t box[5] = {64, (cuuint32_t)group, (cuuint32_t)box_rows, 1, 1};
+    encode_tensor(map, call->q, 5, sizes, strides, box);
 }
 
 static bool mappable(const void *pointer, int64_t row_stride, int64_t head_stride)
@@ -66,7 +91,7 @@ static bool mappable(const void *pointer, int64_t row_stride, int64_t head_strid
 
 bool hopper_takes(const cuda_state *state, const attention_arguments *call, int head_dim)
 {
-    const hopper_shape *shape = hopper_shape_for(head_dim);
+    const hopper_shape *shape = hopper_shape_for(head_dim, false);
     if (!shape || state->capability != 90 || call->segment_count > MOST_MAPPED_SEGMENTS)
         return false;
     bool good = mappable(call->q, call->q_row_stride, head_dim) &&
@@ -79,9 +104,48 @@ bool hopper_takes(const cuda_state *state, const attention_arguments *call, int 
     return good;
 }
 
+static size_t part_bytes(const attention_arguments *call, int head_dim)
+{
+    return (size_t)call->rows * (size_t)call->heads * (size_t)(head_dim + 1) * sizeof(float);
+}
+
+bool hopper_takes_packed(const cuda_state *state, const attention_arguments *call, int head_dim)
+{
+    return hopper_takes(state, call, head_dim) &&
+           call->group <= hopper_shape_for(head_dim, true)->rows &&
+           part_bytes(call, head_dim) + CUDA_ALIGNMENT <= CUDA_SCRATCH;
+}
+
+/* A block fills its multiprocessor and stays to the end: kernels of a transfer that come later find room
+ * on those kept free, or wait for the whole call. */
+static int most_blocks(const cuda_state *state)
+{
+    return state->multiprocessors - state->kept_free;
+}
+
+static void launch(cuda_state *state, hopper_arguments *a, const hopper_shape *shape)
+{
+    const attention_arguments *call = &a->call;
+    for (int i = 0; i < call->segment_count; i++) {
+        const segment *s = &call->segments[i];
+        encode(&a->k[i], s->k, shape->head_dim, call->kv_heads, s->length, s->row_stride,
+               s->head_stride, shape->keys);
+        encode(&a->v[i], s->v, shape->head_dim, call->kv_heads, s->length, s->row_stride,
+               s->head_stride, shape->keys);
+    }
+    int most = most_blocks(state), blocks = a->works < most ? a->works : most;
+    void *arguments[] = {a};
+    cuda_must(cudaMemsetAsync(a->next_work, 0, sizeof *a->next_work, state->stream), "attention");
+    cuda_must(cudaFuncSetAttribute(shape->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   shape->shared_bytes), "attention");
+    cuda_must(cudaLaunchKernel(shape->kernel, (dim3){(unsigned)blocks, 1, 1},
+                               (dim3){(unsigned)shape->threads, 1, 1}, arguments,
+                               (size_t)shape->shared_bytes, state->stream), "attention");
+}
+
 void hopper_attention(cuda_state *state, const attention_arguments *call, int head_dim)
 {
-    const hopper_shape *shape = hopper_shape_for(head_dim);
+    const hopper_shape *shape = hopper_shape_for(head_dim, false);
     hopper_arguments a = {.call = *call, .next_work = state->scratch};
     a.call.tiles = (call->rows + shape->rows - 1) / shape->rows;
     a.works = a.call.tiles * call->heads;
@@ -90,22 +154,38 @@ void hopper_attention(cuda_state *state, const attention_arguments *call, int he
     if (call->out)
         encode(&a.out, call->out, head_dim, call->heads, call->rows, call->out_row_stride, head_dim,
                64);
-    for (int i = 0; i < call->segment_count; i++) {
-        const segment *s = &call->segments[i];
-        encode(&a.k[i], s->k, head_dim, call->kv_heads, s->length, s->row_stride, s->head_stride,
-               shape->keys);
-        encode(&a.v[i], s->v, head_dim, call->kv_heads, s->length, s->row_stride, s->head_stride,
-               shape->keys);
-    }
-    /* A block fills its multiprocessor and stays to the end: kernels of a transfer that come later find
-     * room on those kept free, or wait for the whole call. */
-    int most = state->multiprocessors - state->kept_free;
-    int blocks = a.works < most ? a.works : most;
-    void *arguments[] = {&a};
-    cuda_must(cudaMemsetAsync(a.next_work, 0, sizeof *a.next_work, state->stream), "attention");
-    cuda_must(cudaFuncSetAttribute(shape->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   shape->shared_bytes), "attention");
-    cuda_must(cudaLaunchKernel(shape->kernel, (dim3){(unsigned)blocks, 1, 1},
-                               (dim3){(unsigned)shape->threads, 1, 1}, arguments,
-                               (size_t)shape->shared_bytes, state->stream), "attention");
+    launch(state, &a, shape);
+}
+
+/* Parts of the keys, so that each block has one work, of four tiles at least. */
+static int choose_parts(const cuda_state *state, const attention_arguments *call,
+                        const hopper_shape *shape)
+{
+    enum { LEAST_TILES_OF_A_PART = 4 };
+    int64_t key_tiles = 0;
+    for (int i = 0; i < call->segment_count; i++)
+        key_tiles += (call->segments[i].length + shape->keys - 1) / shape->keys;
+    int64_t parts = most_blocks(state) / ((int64_t)call->tiles * call->kv_heads);
+    int64_t room = (int64_t)((CUDA_SCRATCH - CUDA_ALIGNMENT) / part_bytes(call, shape->head_dim));
+    int64_t most = key_tiles / LEAST_TILES_OF_A_PART;
+    most = most < room ? most : room;
+    parts = parts < most ? parts : most;
+    return parts > 1 ? (int)parts : 1;
+}
+
+void hopper_attention_packed(cuda_state *state, const attention_arguments *call, int head_dim)
+{
+    const hopper_shape *shape = hopper_shape_for(head_dim, true);
+    hopper_arguments a = {.call = *call, .next_work = state->scratch};
+    a.tile_rows = shape->rows / call->group;
+    a.call.tiles = (call->rows + a.tile_rows - 1) / a.tile_rows;
+    a.call.splits = choose_parts(state, &a.call, shape);
+    a.works = a.call.tiles * call->kv_heads * a.call.splits;
+    a.call.part_acc = (float *)((char *)state->scratch + CUDA_ALIGNMENT); /* behind next_work */
+    a.call.part_lse = a.call.part_acc + (size_t)a.call.splits * (size_t)call->rows *
+                                            (size_t)call->heads * (size_t)head_dim;
+    encode_packed(&a.q, call, head_dim, a.tile_rows);
+    launch(state, &a, shape);
+    combine_parts(&a.call, head_dim, state->stream);
+    cuda_launched("combining parts of attention");
 }
