@@ -2,6 +2,7 @@
  * label that its scorers get; rows are cut in the middle; synthetic rows are what their tasks say;
  * rows that are no good cost themselves only. */
 #include "datasets/infinitebench/infinitebench.h"
+#include "datasets/official.h"
 #include "datasets/task.h"
 #include "harness/error.h"
 #include "tests/mutate.h"
@@ -282,4 +283,82 @@ Test(infinite, mutated_rows)
         cr_assert(good > ROWS / 20 && good < ROWS, "%s: %d", names[n], good);
         task_samples_close(samples);
     }
+}
+
+/* ---- Files of both benchmarks: traps of reading them ---- */
+
+/* InfiniteBench writes UTF-8 as it is and RULER ASCII escapes, beyond U+FFFF in pairs: both are read as
+ * the same text, and a row is written as its benchmark does. */
+Test(infinite, escapes_and_utf8)
+{
+    static const char plain[] = "{\"context\": \"C \xf0\xa0\xae\xb7 \xc3\xa9\", \"input\": \"Q\", "
+                                "\"answer\": [\"1\"]}\n";
+    static const char escaped[] = "{\"context\": \"C \\ud842\\udfb7 \\u00e9\", \"input\": \"Q\", "
+                                  "\"answer\": [\"1\"]}\n";
+    char *both = format_text("%s%s", plain, escaped);
+    write_rows(both);
+    free(both);
+    task_request request = {.task = task_find("passkey"), .file = scratch};
+    task_samples *samples = open_samples(&request);
+    for (int i = 0; i < 2; i++) {
+        task_sample sample;
+        next_sample(samples, &sample);
+        cr_expect(strstr(sample.document.bytes, "C \xf0\xa0\xae\xb7 \xc3\xa9\n\n"));
+        char *line = official_line(request.task, &sample, tokens, LAYOUT_RULER);
+        cr_expect_str_eq(line, plain);
+        free(line);
+        task_sample_free(&sample);
+    }
+    task_samples_close(samples);
+    task_sample ruler = {.document = {(char *)"C \xf0\xa0\xae\xb7\n", 7}, .query = {(char *)"Q", 1},
+                         .lead_in = 1};
+    sized_text reference = {(char *)"C", 1};
+    ruler.references = &reference;
+    ruler.reference_count = 1;
+    char *line = official_line(task_find("niah_single_1"), &ruler, tokens, LAYOUT_RULER);
+    cr_assert(line, "%s", fail_text());
+    cr_expect(strstr(line, "\\uD842\\uDFB7") || strstr(line, "\\ud842\\udfb7"), "%s", line);
+    free(line);
+}
+
+/* RULER's `index` repeats: rows are told apart by their place in the file. */
+Test(infinite, rows_with_the_same_index)
+{
+    write_rows("{\"index\": 5, \"input\": \"C\\nQ\", \"outputs\": [\"1\"]}\n"
+               "{\"index\": 5, \"input\": \"D\\nQ\", \"outputs\": [\"2\"]}\n");
+    task_request request = {.task = task_find("niah_single_1"), .file = scratch};
+    task_samples *samples = open_samples(&request);
+    for (int i = 0; i < 2; i++) {
+        task_sample sample;
+        next_sample(samples, &sample);
+        cr_expect_eq(sample.number, i);
+        cr_expect_eq(sample.index, 5);
+        cr_expect_eq(sample.references[0].bytes[0], '1' + i);
+        task_sample_free(&sample);
+    }
+    task_samples_close(samples);
+}
+
+/* A chat head that brings its own begin-of-text, and a tokenizer that would add one: there is one. */
+Test(infinite, begins_once)
+{
+    tokenizer *llama = tokenizer_open("tests/data/tokenizer/llama-3.json");
+    cr_assert(llama, "%s", fail_text());
+    const chat_template *template = chat_template_for(llama);
+    cr_assert_str_eq(template->family, "llama-3");
+    task_sample sample;
+    char *prompt = prompt_of("passkey", row_of_all, template, &sample);
+    cr_assert(prompt, "%s", fail_text());
+    token_list ids = {0};
+    tokenizer_encode(llama, prompt, strlen(prompt), false, &ids);
+    int32_t begin = tokenizer_id(llama, "<|begin_of_text|>");
+    int begins = 0;
+    for (size_t i = 0; i < ids.count; i++)
+        begins += ids.ids[i] == begin;
+    cr_expect_eq(ids.ids[0], begin);
+    cr_expect_eq(begins, 1);
+    token_list_free(&ids);
+    task_sample_free(&sample);
+    free(prompt);
+    tokenizer_close(llama);
 }
