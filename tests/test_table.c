@@ -86,6 +86,8 @@ static void expect_table(const char *flags, const char *expected)
 
 static const char *remark = ""; /* detail of rows that end well */
 static const char *comm_name = "sim";
+static const char *link_name = "nvlink3"; /* of several hosts; "": real ones */
+static double exposed_s;                   /* of the instrumented repetition; 0: not recorded */
 
 static void speed_of_layers(records *all, int layers, const char *method, int hosts, int length,
                             const char *status, double prefill_s)
@@ -98,7 +100,7 @@ static void speed_of_layers(records *all, int layers, const char *method, int ho
     record_text(&row, SPEED_METHOD, method);
     record_text(&row, SPEED_DEVICE, "cpu");
     record_text(&row, SPEED_COMM, comm_name);
-    record_text(&row, SPEED_LINK, hosts > 1 ? "nvlink3" : "");
+    record_text(&row, SPEED_LINK, hosts > 1 ? link_name : "");
     record_integer(&row, SPEED_HOSTS, hosts);
     record_integer(&row, SPEED_LENGTH, length);
     record_integer(&row, SPEED_REPS, 3);
@@ -110,7 +112,11 @@ static void speed_of_layers(records *all, int layers, const char *method, int ho
         record_number(&row, SPEED_QKV_S, prefill_s * 0.25);
         record_number(&row, SPEED_ATTENTION_S, prefill_s * 0.5);
         record_number(&row, SPEED_FFN_S, prefill_s * 0.25);
-        record_integer(&row, SPEED_PROJECTED, hosts > 1);
+        record_integer(&row, SPEED_PROJECTED, hosts > 1 && *link_name);
+        if (exposed_s > 0) {
+            record_number(&row, SPEED_COMM_S, exposed_s);
+            record_number(&row, SPEED_INSTRUMENTED_S, prefill_s);
+        }
         record_text(&row, SPEED_DETAIL, remark);
     } else {
         record_text(&row, SPEED_DETAIL, "it was too much");
@@ -248,6 +254,52 @@ Test(table, shared_gpu_is_no_timing)
     cr_expect(!strstr(data, " 77") && !strstr(data, " 88") && !strstr(data, "16384"), "%s", data);
     free(data);
     free(file);
+}
+
+/* Every cell that ran both ways, over each link, whole and cut apart; others and bad ends are left out. */
+Test(table, measured_against_projected)
+{
+    records *all = records_open(path, RECORD_SPEED, "abc");
+    speed(all, "flash", 1, 32768, "ok", 4);
+    exposed_s = 0.1;
+    speed(all, "ring", 8, 32768, "ok", 0.8);
+    speed(all, "zigzag", 8, 32768, "ok", 0.6); /* never measured */
+    speed(all, "apb", 8, 131072, "ok", 0.2);
+    speed_of_layers(all, 32, "apb", 8, 131072, "ok", 1.6);
+    link_name = "nvlink4";
+    speed(all, "ring", 8, 32768, "ok", 0.5);
+    speed(all, "star", 8, 32768, "oom", 0);
+    link_name = "";
+    comm_name = "nccl";
+    exposed_s = 0.25;
+    speed(all, "ring", 8, 32768, "ok", 1);
+    speed(all, "star", 8, 32768, "ok", 1);
+    exposed_s = 0;
+    speed(all, "apb", 8, 131072, "ok", 0.19);
+    records_close(all);
+    char words[256];
+    snprintf(words, sizeof words, "table %s --value prefill_s", path);
+    char *text = output_of(command_table, words, 0);
+    char *found = strstr(text, "\n## Measured against"), *end = strstr(text, "\n---\n");
+    cr_assert(found && end && found < end, "%s", text);
+    *end = 0;
+    expect_lines(found,
+        "\n"
+        "## Measured against projected\n"
+        "\n"
+        "Prefill, seconds: over real links, and the same cell projected over a link model; and exposed communication, a\n"
+        "share of the instrumented repetition. Off by 100.0 % at most.\n"
+        "\n"
+        "| method   | projected over | model        |   layers | hosts | length | measured | projected | ratio | exposed, measured | exposed, projected |\n"
+        "|:---------|:---------------|:-------------|---------:|------:|-------:|---------:|----------:|------:|------------------:|-------------------:|\n"
+        "| RingAttn | nvlink3        | llama-3.1-8b | 32 of 32 |     8 |    32K |     1.00 |     0.800 | 1.250 |            25.0 % |             12.5 % |\n"
+        "| RingAttn | nvlink4        | llama-3.1-8b | 32 of 32 |     8 |    32K |     1.00 |     0.500 | 2.000 |            25.0 % |             20.0 % |\n"
+        "| APB      | nvlink3        | llama-3.1-8b |  4 of 32 |     8 |   128K |    0.190 |     0.200 | 0.950 |                 - |             50.0 % |\n");
+    free(text);
+    snprintf(words, sizeof words, "table %s --value speedup", path);
+    text = output_of(command_table, words, 0);
+    cr_expect(!strstr(text, "Measured against"), "%s", text);
+    free(text);
 }
 
 /* A file of nothing else: no table, nothing to draw. */

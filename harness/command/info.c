@@ -14,7 +14,8 @@ static const char usage[] =
     "projections on as many rows as a prefill takes at a time; one at a time, and without a pause for a\n"
     "second), attention (visible pairs only) and copy (read and written bytes both counted). A kernel's\n"
     "rate is best read as a share of these. In a launch (--comm nccl --spawn N, or mpirun with --comm\n"
-    "mpi) it measures the links between all hosts instead, and prints the --link that fits them.\n";
+    "mpi) it measures the links between all hosts instead, what attention beside a transfer takes, and\n"
+    "prints the --link that fits them.\n";
 
 static const char *rate_text(double flops, char *text, size_t bytes)
 {
@@ -96,13 +97,12 @@ static void print_attention(device *dev, double gemm)
 
 /* ---- Links ---- */
 
-/* How many of the sizes, ascending or not, fit: those that do come first. Every host of a launch may be
- * on this machine. */
+/* How many of the sizes, ascending or not, fit into `room` bytes: those that do come first. */
 static int fitting_sizes(const size_list *sizes, int hosts, size_t room, link_times *times)
 {
     int count = 0;
     for (int i = 0; i < sizes->count; i++)
-        if (links_bytes(hosts, sizes->items[i]) <= room / 2 / (size_t)hosts)
+        if (links_bytes(hosts, sizes->items[i]) <= room)
             times[count++].bytes = sizes->items[i];
     return count;
 }
@@ -124,24 +124,57 @@ static void print_times(const link_times *t, int hosts)
         print_rate(what, t->pair_s[k], bytes);
     }
     print_rate("; all_gather, a step", t->gather_s / (hosts - 1), bytes);
+    print_rate("; all_to_all, a message", t->exchange_s / (hosts - 1), bytes);
     printf("\n");
 }
 
+/* A call as nccl-tests reports it (its doc/PERFORMANCE.md): the bytes of the larger buffer, these over
+ * seconds, and the share of them that passes a host's port over seconds. */
+static void print_bus(const char *call, int64_t bytes, double seconds, double share)
+{
+    double rate = (double)bytes / seconds / 1e9;
+    printf("bus        %-10s %12lld bytes %12.2f us %9.2f GB/s, bus %9.2f GB/s\n", call, (long long)bytes,
+           seconds * 1e6, rate, rate * share);
+}
+
+static void print_buses(const link_times *times, int count, int hosts)
+{
+    double share = (double)(hosts - 1) / hosts;
+    for (int i = 0; i < count; i++)
+        print_bus("send_recv", times[i].bytes, times[i].pair_s[0], 1);
+    for (int i = 0; i < count; i++)
+        print_bus("all_gather", times[i].bytes * hosts, times[i].gather_s, share);
+    for (int i = 0; i < count; i++)
+        print_bus("all_to_all", times[i].bytes * hosts, times[i].exchange_s, share);
+}
+
+static void print_slowdown(const link_slowdown *s)
+{
+    char rows[32], bytes[32];
+    printf("slowdown   attention of %s rows: %.4g ms alone, %.4g ms beside an all_gather of %s bytes a host, "
+           "%.1f %% slower%s\n", format_size(s->rows, rows, sizeof rows), s->alone_s * 1e3,
+           s->beside_s * 1e3, format_size(s->bytes, bytes, sizeof bytes), 100 * (s->slowdown - 1),
+           s->left_s < 0.02 * s->beside_s ? " (of which some ran without it: it was over before)" : "");
+}
+
 /* A line that says which link fits the points. */
-static int print_fit(const char *what, const double *bytes, const double *seconds, int count)
+static int print_fit(const char *what, const double *bytes, const double *seconds, int count,
+                     double slowdown)
 {
     link_model link;
     double worst;
-    char text[64];
+    char text[LINK_TEXT];
     if (links_fit(bytes, seconds, count, &link, &worst))
         return fail_within("%s", what);
+    link.slowdown = slowdown;
     printf("fit        %s: --link %s (off by %.0f %% at most)\n", what,
            link_write(&link, text, sizeof text), 100 * worst);
     return 0;
 }
 
-/* The slowest pairs, the steps of an all_gather, and both: what hosts count on. */
-static int print_fits(const link_times *times, int count, int hosts)
+/* The slowest pairs, the steps of an all_gather, and both: what hosts count on. The slowdown goes with
+ * the last. */
+static int print_fits(const link_times *times, int count, int hosts, double slowdown)
 {
     double *bytes = alloc_or_die((size_t)count * 4, sizeof *bytes), *seconds = bytes + 2 * count;
     for (int i = 0; i < count; i++) {
@@ -151,11 +184,11 @@ static int print_fits(const link_times *times, int count, int hosts)
                 seconds[i] = times[i].pair_s[k];
         seconds[count + i] = times[i].gather_s / (hosts - 1);
     }
-    int status = print_fit("send_recv of the slowest pairs", bytes, seconds, count);
+    int status = print_fit("send_recv of the slowest pairs", bytes, seconds, count, 1);
     if (!status)
-        status = print_fit("all_gather", bytes + count, seconds + count, count);
+        status = print_fit("all_gather", bytes + count, seconds + count, count, 1);
     if (!status)
-        status = print_fit("both", bytes, seconds, 2 * count);
+        status = print_fit("both", bytes, seconds, 2 * count, slowdown);
     free(bytes);
     return status;
 }
@@ -169,21 +202,33 @@ static int measure_links(const machine *m, const size_list *sizes)
     m->dev->memory(m->dev, &room, &total);
     if (m->driver->share(m->driver, &room, sizeof room)) /* all choose the same sizes */
         return -1;
+    /* Hosts on CPUs, and ranks that share a GPU, may all be on this machine and share its memory. */
+    const char *remark = m->driver->remark ? m->driver->remark(m->driver) : NULL;
+    room /= m->driver->device && !remark ? 2 : 2 * (size_t)hosts;
     link_times *times = alloc_or_die((size_t)sizes->count, sizeof *times);
     int count = fitting_sizes(sizes, hosts, room, times);
     int status = count ? 0 : fail("no memory for transfers of any of these sizes");
     if (!status)
         status = links_measure(m->driver, hosts, m->dev, times, count);
-    const char *remark = m->driver->remark ? m->driver->remark(m->driver) : NULL;
+    link_slowdown slowed = {.slowdown = 1};
+    if (!status) {
+        int large = 0;
+        for (int i = 0; i < count; i++)
+            large = times[i].bytes > times[large].bytes ? i : large;
+        status = links_slowdown(m->driver, hosts, m->dev,
+                                times[large].gather_s / (double)times[large].bytes, room, &slowed);
+    }
     if (!status && m->leader) {
         printf("links      %s, %d hosts; all pairs at once, both ways; GB/s out of each host\n",
                m->driver->name, hosts);
         for (int i = 0; i < count; i++)
             print_times(&times[i], hosts);
+        print_buses(times, count, hosts);
         if (count < sizes->count)
             printf("note       %d larger sizes are left out: no memory for them\n",
                    sizes->count - count);
-        status = print_fits(times, count, hosts);
+        print_slowdown(&slowed);
+        status = print_fits(times, count, hosts, slowed.slowdown);
         if (remark)
             printf("note       %s: ranks take turns on it, so these figures mean nothing\n", remark);
     }

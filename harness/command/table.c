@@ -46,6 +46,8 @@ static void print_results(const results *all, const char *value, int64_t length)
         }
         free(lengths);
     }
+    if (!value || !strcmp(value, "prefill_s"))
+        print_comparison(all, stdout);
     print_provenance(all, stdout);
     free(groups);
 }

@@ -26,14 +26,14 @@ int links_distances(int hosts)
 
 size_t links_bytes(int hosts, int64_t largest)
 {
-    return ((size_t)hosts + 1) * (size_t)largest;
+    return 2 * (size_t)hosts * (size_t)largest; /* all_to_all: to and from every host */
 }
 
 /* ---- Timing ---- */
 
 /* One transfer, waited for: with a peer (-1: this host has none at this distance), or of all. */
 typedef struct {
-    bool gather;
+    transfer_kind kind;
     int peer;
     int64_t bytes;
 } call;
@@ -43,11 +43,25 @@ static int wait_for(comm *c, int handle)
     return handle < 0 ? -1 : c->driver->wait(c, handle);
 }
 
+static int exchange_once(comm *c, const links_request *r, size_t bytes)
+{
+    size_t *at = alloc_or_die(2 * (size_t)c->size, sizeof *at), *all = at + c->size;
+    for (int host = 0; host < c->size; host++) {
+        at[host] = (size_t)host * bytes;
+        all[host] = bytes;
+    }
+    int status = wait_for(c, c->driver->all_to_all(c, r->send, at, all, r->receive, at, all));
+    free(at);
+    return status;
+}
+
 static int transfer_once(comm *c, const links_request *r, const call *one)
 {
     size_t bytes = (size_t)one->bytes;
-    if (one->gather)
+    if (one->kind == TRANSFER_ALL_GATHER)
         return wait_for(c, c->driver->all_gather(c, r->send, r->receive, bytes));
+    if (one->kind == TRANSFER_ALL_TO_ALL)
+        return exchange_once(c, r, bytes);
     if (one->peer < 0)
         return 0;
     return wait_for(c, c->driver->send_recv(c, one->peer, r->send, bytes, one->peer, r->receive,
@@ -106,12 +120,14 @@ static int measure_body(comm *c, void *argument)
         link_times *t = &r->times[i];
         for (int k = 0; k < links_distances(c->size); k++) {
             int peer = c->rank ^ (1 << k);
-            call pair = {.peer = peer < c->size ? peer : -1, .bytes = t->bytes};
+            call pair = {.kind = TRANSFER_SEND_RECV, .peer = peer < c->size ? peer : -1, .bytes = t->bytes};
             if (time_call(c, r, &pair, &t->pair_s[k]))
                 return -1;
         }
-        call gather = {.gather = true, .bytes = t->bytes};
-        if (time_call(c, r, &gather, &t->gather_s))
+        call gather = {.kind = TRANSFER_ALL_GATHER, .bytes = t->bytes};
+        call exchange = {.kind = TRANSFER_ALL_TO_ALL, .bytes = t->bytes};
+        if (time_call(c, r, &gather, &t->gather_s) ||
+            time_call(c, r, &exchange, &t->exchange_s))
             return -1;
     }
     return 0;
@@ -135,7 +151,7 @@ int links_measure(const comm_driver *driver, int hosts, device *dev, link_times 
     /* Memory that nobody has written to may not be there yet. */
     dev->random(dev, memory, true, (int64_t)(bytes / sizeof(float)), 1, 1);
     dev->sync(dev);
-    links_request request = {memory, memory + largest, times, count};
+    links_request request = {memory, memory + bytes / 2, times, count};
     timeline *timelines = alloc_or_die((size_t)hosts, sizeof *timelines);
     int status = driver->run(driver, hosts, dev, timelines, measure_body, &request);
     for (int rank = 0; rank < hosts; rank++)

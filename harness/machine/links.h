@@ -1,5 +1,5 @@
-/* Measured links of a launch: how long messages between pairs of hosts and all_gathers take, and the
- * link model (comm/link.h) that fits them, so that `sim` can project over these links. */
+/* Measured links of a launch: how long messages between pairs of hosts, all_gathers and all_to_alls
+ * take, what they cost attention beside them, and the link model (comm/link.h) that fits them, so that `sim` can project over these links. */
 #ifndef HARNESS_MACHINE_LINKS_H
 #define HARNESS_MACHINE_LINKS_H
 #include "harness/comm.h"
@@ -11,6 +11,7 @@ typedef struct {
     int64_t bytes; /* of a message; of a host's share of an all_gather */
     double pair_s[LINK_DISTANCES]; /* hosts r and r ^ 2^i send to each other at the same time */
     double gather_s;               /* all hosts - 1 steps */
+    double exchange_s; /* all_to_all, `bytes` to every host */
 } link_times;
 
 /* How many distances there are among `hosts`. */
@@ -23,6 +24,22 @@ size_t links_bytes(int hosts, int64_t largest);
  * in each; fast calls are repeated back to back, so that what is timed is not the start. Called by
  * all processes; real links only. -1 with a sentence. */
 int links_measure(const comm_driver *, int hosts, device *, link_times *times, int count);
+
+/* What attention beside a transfer takes, on the slowest host. */
+typedef struct {
+    int64_t rows;  /* causal, 32/8 heads of 128 */
+    int64_t bytes; /* a host's share of the all_gather */
+    double alone_s, beside_s;
+    double slowdown; /* beside / alone of the host that suffers most, at least 1 */
+    double left_s; /* how much longer than attention the transfer took, on the host where it was least */
+} link_slowdown;
+
+/* Measures attention alone and with an all_gather posted before it that takes two to four times as long:
+ * medians of a few repetitions. gather_seconds: of a share of one byte, as measured. `room`: bytes of device
+ * memory that it may take; the transfer is shorter where they are few. Called by all processes; real
+ * links only. -1 with a sentence. */
+int links_slowdown(const comm_driver *, int hosts, device *, double gather_seconds, size_t room,
+                   link_slowdown *);
 
 /* Fits seconds = latency + bytes / bandwidth to `count` points, by least squares of relative errors, so
  * that small messages count as much as large ones; no latency below 0. *worst: the largest relative

@@ -129,32 +129,43 @@ static void run_attention(device *dev, void *argument)
     dev->attention(dev, argument);
 }
 
-double peak_attention(device *dev, int64_t rows, int heads, int kv_heads, int head_dim)
+char *causal_attention(device *dev, int64_t rows, int heads, int kv_heads, int head_dim,
+                       attn_segment *segment, attn_call *call)
 {
     size_t q_elements = (size_t)rows * heads * head_dim, kv_elements = (size_t)rows * kv_heads * head_dim;
     size_t act = dev->act_bytes;
     char *memory = dev->alloc(dev, (2 * q_elements + 2 * kv_elements) * act);
     if (!memory)
-        return 0;
+        return NULL;
     dev->random(dev, memory, false, (int64_t)(q_elements + 2 * kv_elements), 1, 1);
     char *kv = memory + q_elements * act;
-    attn_segment segment = {.k = kv,
-                            .v = kv + (size_t)head_dim * act,
-                            .row_stride = 2 * (int64_t)kv_heads * head_dim,
-                            .head_stride = 2 * head_dim,
-                            .length = rows,
-                            .row_end = rows};
-    attn_call call = {.rows = rows,
-                      .heads = heads,
-                      .kv_heads = kv_heads,
-                      .head_dim = head_dim,
-                      .scale = 1 / sqrtf((float)head_dim),
-                      .q = memory,
-                      .q_row_stride = (int64_t)heads * head_dim,
-                      .out = kv + 2 * kv_elements * act,
-                      .out_row_stride = (int64_t)heads * head_dim,
-                      .segments = &segment,
-                      .segment_count = 1};
+    *segment = (attn_segment){.k = kv,
+                              .v = kv + (size_t)head_dim * act,
+                              .row_stride = 2 * (int64_t)kv_heads * head_dim,
+                              .head_stride = 2 * head_dim,
+                              .length = rows,
+                              .row_end = rows};
+    *call = (attn_call){.rows = rows,
+                        .heads = heads,
+                        .kv_heads = kv_heads,
+                        .head_dim = head_dim,
+                        .scale = 1 / sqrtf((float)head_dim),
+                        .q = memory,
+                        .q_row_stride = (int64_t)heads * head_dim,
+                        .out = kv + 2 * kv_elements * act,
+                        .out_row_stride = (int64_t)heads * head_dim,
+                        .segments = segment,
+                        .segment_count = 1};
+    return memory;
+}
+
+double peak_attention(device *dev, int64_t rows, int heads, int kv_heads, int head_dim)
+{
+    attn_segment segment;
+    attn_call call;
+    char *memory = causal_attention(dev, rows, heads, kv_heads, head_dim, &segment, &call);
+    if (!memory)
+        return 0;
     uint64_t counted = dev->flops;
     double seconds = median_seconds(dev, run_attention, &call);
     dev->flops = counted;

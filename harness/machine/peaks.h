@@ -17,6 +17,10 @@ gemm_rate peak_gemm_shape(device *, gemm_mode mode, int64_t m, int64_t n, int64_
 int64_t peak_gemm_size(const device *);
 /* Bytes a second of a device copy, read and written both counted. */
 double peak_copy(device *);
+/* Random q, k, v (as the cache has them) and out of one causal call over `rows` rows, for the caller to
+ * make and to free; NULL when the device has no memory for it. */
+char *causal_attention(device *, int64_t rows, int heads, int kv_heads, int head_dim,
+                       attn_segment *, attn_call *);
 /* FLOP/s (visible pairs only) of one causal call over `rows` rows with these heads. */
 double peak_attention(device *, int64_t rows, int heads, int kv_heads, int head_dim);
 #endif

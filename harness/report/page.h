@@ -37,6 +37,8 @@ void print_provenance(const results *, FILE *);
 
 /* All tables of a group: by length, one value or (NULL) the usual ones. */
 void print_speed(page *, const char *value, int64_t breakdown_at);
+/* Cells that the file holds both measured and projected, with their ratio; nothing when there are none. */
+void print_comparison(const results *, FILE *);
 /* Scores (or another column) of tasks by series at one length. */
 void print_accuracy(page *, int64_t length, const char *column);
 #endif

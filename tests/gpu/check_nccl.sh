@@ -62,10 +62,11 @@ verdict $? "the CSV is whole" "rows, widths, whole last line: $found instead of 
 # Measured links: figures above 0, a link that a sweep takes, and a word on what they are worth.
 "$apbench" info --device cuda --comm nccl --spawn 4 --sizes 1K,1M,16M >"$scratch/said" 2>&1
 status=$?
-lines=$(grep -cE '^link .*bytes: +pairs 1 apart [0-9.e+]+ [um]s .*, 2 apart .*; all_gather, a step [0-9.e+]+ [um]s ' \
+lines=$(grep -cE '^link .*bytes: +pairs 1 apart [0-9.e+]+ [um]s .*, 2 apart .*; all_gather, a step [0-9.e+]+ [um]s .*; all_to_all, a message [0-9.e+]+ [um]s ' \
     "$scratch/said")
 link=$(sed -n 's/^fit .*both: --link \(custom:[^ ]*\) .*/\1/p' "$scratch/said")
-[ $status = 0 ] && [ "$lines" = 3 ] && [ -n "$link" ] &&
+[ $status = 0 ] && [ "$lines" = 3 ] && [ "$(grep -cE '^bus .* bus +[0-9.]+ GB/s$' "$scratch/said")" = 9 ] &&
+        grep -qE '^slowdown .* alone, .* beside .* slower' "$scratch/said" && [ -n "$link" ] &&
     grep -q '^note .*shared GPU.*mean nothing' "$scratch/said" &&
     "$apbench" speed --models tiny --methods ring --hosts 8 --link "$link" --dry-run >"$scratch/dry" 2>&1
 verdict $? "links measured by four ranks: $link" "status $status, $lines lines"
