@@ -1,9 +1,11 @@
-/* The nccl links on one GPU that all ranks share: data of every call, every method against sim, and
+/* The nccl links, on one GPU that all ranks share or on a GPU for each: data of every call, every method against sim, and
  * every way in which a launch can end. Without arguments it starts itself once for each of its parts,
  * which spawn their ranks:
  *
  *     whole   8 ranks: the cases of tests/comm_cases.c on groups of 1, 2, 3, 4 and 8, then all methods
- *             on 2, 4 and 8 hosts under nccl and, in the leading process, under sim: same tokens
+ *             on 2, 4 and 8 hosts under nccl and, in the leading process, under sim: same tokens.
+ *             `whole N` starts N ranks instead: as many as there are GPUs, for real links, with groups
+ *             of every size up to N
  *     failed  4 ranks: runs that fail and leave the launch alive
  *     clock   2 ranks: a late host shows as the other's exposed communication
  *     killed, stuck, leaves   4 ranks: a rank dies, hangs, or fails while others wait for it
@@ -30,7 +32,7 @@
 static const comm_driver *nccl;
 static device *dev;
 static int ranks = 1, failures;
-static bool leader = true;
+static bool leader = true, shared; /* the ranks have one GPU */
 
 static void verdict(bool good, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void verdict(bool good, const char *format, ...)
@@ -68,14 +70,16 @@ static int wait_for(comm *c, int handle)
 
 static void try_cases(void)
 {
-    static const int groups[] = {1, 2, 3, 4, 8};
-    for (int g = 0; g < 5 && groups[g] <= ranks; g++)
+    for (int hosts = 1; hosts <= ranks; hosts++) {
+        if (shared && hosts > 4 && hosts < 8) /* every collective takes milliseconds there */
+            continue;
         for (int i = 0; i < comm_case_count; i++) {
             double since = monotonic_seconds();
-            int result = run_hosts(groups[g], comm_cases[i].body, NULL, 60);
-            verdict(result == 0, "nccl %s on %d hosts%s%s (%.2f s)", comm_cases[i].name, groups[g],
+            int result = run_hosts(hosts, comm_cases[i].body, NULL, 60);
+            verdict(result == 0, "nccl %s on %d hosts%s%s (%.2f s)", comm_cases[i].name, hosts,
                     result ? ": " : "", result ? fail_text() : "", monotonic_seconds() - since);
         }
+    }
 }
 
 static void try_share(void)
@@ -194,7 +198,7 @@ static void try_methods(void)
         verdict(false, "nccl methods: %s", fail_text());
         return;
     }
-    for (int h = 0; h < 3; h++) {
+    for (int h = 0; h < 3 && hosts[h] <= ranks; h++) {
         for (int i = 0; i < method_count; i++)
             if (!method_table[i]->single_host)
                 try_cell(m, &p, method_table[i]->name, hosts[h]);
@@ -396,8 +400,12 @@ static int be_rank(const char *word)
     if (open_all())
         return 2;
     if (!strcmp(word, "whole")) {
+        int gpus = 0;
+        cudaGetDeviceCount(&gpus);
         const char *remark = nccl->remark(nccl);
-        verdict(remark && !strcmp(remark, "shared GPU"), "nccl: ranks on one GPU are marked");
+        shared = gpus < ranks;
+        verdict(shared ? remark && !strcmp(remark, COMM_SHARED_GPU) : !remark,
+                "nccl: %d ranks on %d GPUs are marked as \"%s\"", ranks, gpus, remark ? remark : "");
         try_share();
         try_cases();
         try_methods();
@@ -418,10 +426,11 @@ static int be_rank(const char *word)
 int main(int count, char **words)
 {
     const char *word = count > 1 ? words[1] : "";
+    int whole = count > 2 ? atoi(words[2]) : 8;
     if (launch_started_by())
         return be_rank(word);
     if (*word && strcmp(word, "--small"))
-        return launch_spawn(!strcmp(word, "whole") ? 8 : !strcmp(word, "clock") ? 2 : 4);
+        return launch_spawn(!strcmp(word, "whole") ? whole : !strcmp(word, "clock") ? 2 : 4);
     int gpus = 0;
     if (cudaGetDeviceCount(&gpus) != cudaSuccess || !gpus)
         return 77;
