@@ -129,6 +129,10 @@ correct() {
 }
 
 measure_links() {
+    if [ -s "$folder/link.txt" ] && [ -s "$folder/info.txt" ]; then # projections are over this link
+        cat "$folder/info.txt"
+        return 0
+    fi
     launch "$program" info --sizes "$sizes" | tee "$folder/info.txt.fresh"
     local code=${PIPESTATUS[0]}
     [ "$code" = 0 ] || return "$code"
