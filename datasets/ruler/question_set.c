@@ -37,6 +37,8 @@ static void add_document(question_set *set, char *document)
 static void sort_documents(question_set *set)
 {
     size_t distinct = 0;
+    if (!set->documents)
+        return;
     qsort(set->documents, set->document_count, sizeof *set->documents, by_bytes);
     for (size_t i = 0; i < set->document_count; i++)
         if (i && !strcmp(set->documents[i], set->documents[distinct - 1]))
