@@ -1,6 +1,9 @@
 /* Seeded random mutations for hostile-input tests. See mutate.h. */
 #include "tests/mutate.h"
 
+#include "harness/error.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 static uint64_t random_state;
@@ -44,4 +47,19 @@ size_t mutate(char *text, size_t length, size_t room)
         }
     }
     return length;
+}
+
+void mutate_rows(FILE *file, const char *row, int rows)
+{
+    size_t bytes = strlen(row), room = bytes + 1 + 256;
+    char *copy = alloc_or_die(room, 1);
+    for (int i = 0; i < rows; i++) {
+        memcpy(copy, row, bytes + 1);
+        size_t length = mutate(copy, bytes, room);
+        for (size_t c = 0; c < length; c++)
+            copy[c] = copy[c] == '\n' ? ' ' : copy[c];
+        fwrite(copy, 1, length, file);
+        fputc('\n', file);
+    }
+    free(copy);
 }

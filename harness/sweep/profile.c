@@ -63,15 +63,7 @@ static int run(const speed_sweep *s, const model *m, const sweep_cell *cell, cel
     prompt p;
     if (prompt_random(m, cell->length, s->axes->query, (uint64_t)s->axes->seed, &p))
         return -1;
-    repetition_setting setting = {
-        .model = m,
-        .cell = &cell->cell,
-        .driver = s->driver,
-        .prompt = &p,
-        .links = s->links,
-        .new_tokens = s->axes->new_tokens,
-        .deadline = s->timeout > 0 ? monotonic_seconds() + s->timeout : 0,
-    };
+    repetition_setting setting = speed_setting(s, m, cell, &p);
     char name[512];
     speed_name_cell(s->sweep, cell, name, sizeof name);
     int status = 0;

@@ -185,21 +185,27 @@ static size_t whole_bytes(const sweep_cell *cell)
     return cell->memory.weights + cell->memory.shared + cell->memory.zone_largest;
 }
 
+repetition_setting speed_setting(const speed_sweep *s, const model *m, const sweep_cell *cell,
+                                 const prompt *p)
+{
+    return (repetition_setting){
+        .model = m,
+        .cell = &cell->cell,
+        .driver = s->driver,
+        .prompt = p,
+        .links = s->links,
+        .new_tokens = s->axes->new_tokens,
+        .deadline = s->timeout > 0 ? monotonic_seconds() + s->timeout : 0,
+    };
+}
+
 /* All repetitions; -1 with a sentence. m may be NULL: then the sentence is there already. */
 static int measure(speed_sweep *s, const model *m, const sweep_cell *cell, cell_times *t)
 {
     prompt p;
     if (!m || prompt_random(m, cell->length, s->axes->query, (uint64_t)s->axes->seed, &p))
         return -1;
-    repetition_setting setting = {
-        .model = m,
-        .cell = &cell->cell,
-        .driver = s->driver,
-        .prompt = &p,
-        .links = s->links,
-        .new_tokens = s->axes->new_tokens,
-        .deadline = s->timeout > 0 ? monotonic_seconds() + s->timeout : 0,
-    };
+    repetition_setting setting = speed_setting(s, m, cell, &p);
     int status = 0;
     for (int64_t r = 0; r < t->repetitions && !status; r++)
         status = repetition_run(&setting, r, kind_of(s, r), false, t);

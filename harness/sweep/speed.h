@@ -7,6 +7,7 @@
 #include "harness/sweep/cells.h"
 #include "harness/machine/identity.h"
 #include "harness/records/records.h"
+#include "harness/sweep/repetition.h"
 
 typedef struct {
     device *dev;
@@ -31,6 +32,10 @@ int speed_run(speed_sweep *);
 
 /* "smollm2 apb:anchor=0, 4 hosts, length 4K". */
 void speed_name_cell(const sweep *, const sweep_cell *, char *text, size_t bytes);
+
+/* How the sweep runs a cell's repetitions over a prompt; the deadline counts from now. */
+repetition_setting speed_setting(const speed_sweep *, const model *, const sweep_cell *,
+                                 const prompt *);
 
 /* Prints the cells with what they would take and need (--dry-run). */
 void speed_dry_run(const speed_sweep *);
