@@ -3,16 +3,7 @@
 # heads that `eval` reads, and what is said of wrong flags. Two layers of the default model.
 set -u
 
-# check NAME COMMAND...: one line, and why not
-check() {
-    local name=$1
-    shift
-    if "$@" >"$SCRATCH/said" 2>&1; then
-        echo "ok $name"
-    else
-        echo "not ok $name: $(tail -n 1 "$SCRATCH/said")"
-    fi
-}
+. tests/checks/check.sh
 
 rows=$SCRATCH/data/512/niah_single_1/validation.jsonl
 train() { "$APBENCH" heads train --layers 2 --width 16 --held-out 2 --save-every 3 --data "$rows" "$@"; }

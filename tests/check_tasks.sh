@@ -3,16 +3,7 @@
 # the same seed, the official summary and rows, and what is said of files that are no good.
 set -u
 
-# check NAME COMMAND...: one line, and why not
-check() {
-    local name=$1
-    shift
-    if "$@" >"$SCRATCH/said" 2>&1; then
-        echo "ok $name"
-    else
-        echo "not ok $name: $(tail -n 1 "$SCRATCH/said")"
-    fi
-}
+. tests/checks/check.sh
 
 # status WANTED COMMAND...: its exit status, and one line on standard error when it is 1 or 2
 status() {

@@ -1,0 +1,12 @@
+# For the scripts tests/check_*.sh, which read it from the project's folder.
+
+# check NAME COMMAND...: one line, and why not
+check() {
+    local name=$1
+    shift
+    if "$@" >"$SCRATCH/said" 2>&1; then
+        echo "ok $name"
+    else
+        echo "not ok $name: $(tail -n 1 "$SCRATCH/said")"
+    fi
+}
