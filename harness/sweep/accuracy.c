@@ -1,168 +1,17 @@
-/* Runs and scores tasks. See accuracy.h. A group is one model, length and task: its samples are made
- * once and all methods answer the same ones. */
+/* The accuracy sweep: models x lengths x tasks, and a row a method and hosts. See accuracy.h. What a
+ * row does with each of its samples is in accuracy/sample.h. */
 #include "harness/sweep/accuracy.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "harness/error.h"
-#include "harness/run/prompt.h"
-#include "harness/run/run.h"
 #include "harness/run/together.h"
+#include "harness/sweep/accuracy/group.h"
+#include "harness/sweep/accuracy/sample.h"
 #include "harness/sweep/cells.h"
-#include "harness/sweep/compare.h"
 #include "harness/sweep/progress.h"
-
-typedef struct {
-    task_sample sample;
-    prompt prompt;
-    logits_trace exact; /* first token under flash; empty until needed */
-} group_sample;
-
-typedef struct {
-    accuracy_sweep *sweep;
-    const model *model;
-    const task *task;
-    int64_t length;
-    group_sample *samples;
-    int64_t count;
-    double deadline; /* of the row in hand; 0 = none */
-    const char *lacking; /* why the model has no weights, NULL when it has: all rows are `oom` */
-} group;
-
-static int64_t samples_wanted(const accuracy_sweep *s)
-{
-    return s->limit && s->limit < s->samples ? s->limit : s->samples;
-}
-
-static void group_close(group *g)
-{
-    for (int64_t i = 0; i < g->count; i++) {
-        task_sample_free(&g->samples[i].sample);
-        prompt_free(&g->samples[i].prompt);
-        logits_trace_free(&g->samples[i].exact);
-    }
-    free(g->samples);
-    g->samples = NULL;
-    g->count = 0;
-}
-
-/* Makes or reads the samples and tokenises them. */
-static int group_open(group *g)
-{
-    const accuracy_sweep *s = g->sweep;
-    const model *m = g->model;
-    task_request request = {
-        .task = g->task,
-        .length = g->length,
-        .seed = (uint64_t)s->seed,
-        .tokens = m->tokens,
-        .chat = s->chat ? m->chat : NULL,
-        .haystack = s->haystack,
-        .file = s->file,
-    };
-    task_samples *source = task_samples_open(&request);
-    if (!source)
-        return -1;
-    int status = 0, got = 1;
-    while (!status && g->count < samples_wanted(s)) {
-        group_sample one = {0};
-        got = task_samples_next(source, &one.sample);
-        if (got <= 0)
-            break;
-        status = prompt_from_parts(m, one.sample.document.bytes, one.sample.document.count,
-                                   one.sample.query.bytes, one.sample.query.count,
-                                   s->chat || one.sample.official, &one.prompt);
-        if (status) {
-            task_sample_free(&one.sample);
-            break;
-        }
-        g->samples = realloc_or_die(g->samples, (size_t)g->count + 1, sizeof *g->samples);
-        g->samples[g->count++] = one;
-    }
-    task_samples_close(source);
-    if (!status && got < 0)
-        status = -1;
-    if (!status && !g->count)
-        status = fail("%s has no usable sample of %s", s->file ? s->file : "the generator",
-                      g->task->name);
-    return status;
-}
-
-/* ---- Running a sample ---- */
-
-/* The cell of one sample. resolved: the options of the row, so that all its samples have the same. */
-static int sample_cell(const group *g, const char *method_text, int hosts, const group_sample *one,
-                       const cell *resolved, cell *c)
-{
-    *c = (cell){.hosts = hosts, .seed = (uint64_t)g->sweep->seed};
-    if (method_parse(method_text, c))
-        return -1;
-    if (resolved)
-        memcpy(c->options, resolved->options, sizeof c->options);
-    cell_from_model(c, &g->model->config, g->model);
-    prompt_to_cell(&one->prompt, c);
-    return c->method->resolve ? c->method->resolve(c) : 0;
-}
-
-static int run_sample(const group *g, const cell *c, const group_sample *one, int64_t new_tokens,
-                      logits_trace *trace, run_result *result)
-{
-    const accuracy_sweep *s = g->sweep;
-    *trace = (logits_trace){.vocab = g->model->config.shape.vocab, .most = 1};
-    run_request request = {
-        .model = g->model,
-        .cell = c,
-        .driver = s->driver,
-        .document = one->prompt.ids,
-        .query = one->prompt.ids + one->prompt.document,
-        .new_tokens = new_tokens,
-        .stop_ids = g->model->config.stop_ids,
-        .stop_count = g->model->config.stop_count,
-        .deadline = g->deadline,
-        .on_token = logits_trace_token,
-        .argument = trace,
-    };
-    *result = (run_result){0};
-    int status = run_cell(&request, result);
-    s->dev->forget_marks(s->dev);
-    return status;
-}
-
-/* Logits reach the leading process only; the others note that the reference has been run. */
-static void mark_exact(group_sample *one)
-{
-    if (!one->exact.steps)
-        one->exact.steps = -1;
-}
-
-/* What the samples of a row add up to. */
-typedef struct {
-    double score, kl, seconds;
-    int64_t done, nulls, compared, same_first, raised; /* raised: unscorable answers, counted 0 */
-    size_t wanted_bytes; /* a sample failed for want of device memory: how much; else 0 */
-} totals;
-
-/* The exact distribution of a sample's first token, computed when it is first asked for. */
-static int need_exact(const group *g, group_sample *one, totals *sum)
-{
-    if (one->exact.steps || !g->sweep->fidelity)
-        return 0;
-    cell c;
-    run_result result = {0};
-    logits_trace trace = {0};
-    int status = sample_cell(g, "flash", 1, one, NULL, &c);
-    if (!status)
-        status = run_sample(g, &c, one, 1, &trace, &result);
-    one->exact = trace;
-    if (!status)
-        mark_exact(one);
-    sum->wanted_bytes = result.wanted_bytes;
-    run_result_free(&result);
-    return status;
-}
 
 /* ---- Rows ---- */
 
@@ -201,98 +50,21 @@ static void fill_row(const group *g, const cell *c, const char *method_text, rec
     record_text(row, ACCURACY_LIBRARIES, s->id.libraries);
 }
 
-static json_t *json_text(const char *bytes, size_t count)
-{
-    json_t *value = json_stringn(bytes, count);
-    return value ? value : json_string("");
-}
-
-static int score_sample(group *g, const cell *c, int64_t index, const logits_trace *trace,
-                        const run_result *result, totals *sum)
-{
-    group_sample *one = &g->samples[index];
-    size_t bytes;
-    char *text =
-        tokenizer_decode(g->model->tokens, result->ids, (size_t)result->count, true, &bytes);
-    double score = 0;
-    bool null = false;
-    const scorer scorer = {g->sweep->scorer, NULL};
-    int status = task_score_sample(g->task, &scorer, text, bytes, &one->sample, &score, &null);
-    json_t *line = json_object(), *references = json_array();
-    if (status && one->sample.label) { /* the official code raises: no reason to end a sweep */
-        json_object_set_new(line, "score_error", json_text(fail_text(), strlen(fail_text())));
-        status = 0;
-        score = 0;
-        sum->raised++;
-    }
-    if (one->sample.label)
-        json_object_set(line, "label", one->sample.label);
-    for (int i = 0; i < one->sample.reference_count; i++)
-        json_array_append_new(references, json_text(one->sample.references[i].bytes,
-                                                    one->sample.references[i].count));
-    json_object_set_new(line, "sample", json_integer(one->sample.number));
-    json_object_set_new(line, "document", json_text(one->sample.document.bytes,
-                                                    one->sample.document.count));
-    json_object_set_new(line, "query",
-                        json_text(one->sample.query.bytes, one->sample.query.count));
-    json_object_set_new(line, "document_tokens", json_integer(c->document));
-    json_object_set_new(line, "query_tokens", json_integer(c->query));
-    json_object_set_new(line, "prediction", json_text(text, bytes));
-    json_object_set_new(line, "references", references);
-    json_object_set_new(line, "score", json_real(score));
-    json_object_set_new(line, "seconds", json_real(result->wall_s));
-    sum->score += score;
-    sum->nulls += null;
-    sum->seconds += result->wall_s;
-    sum->done++;
-    if (one->exact.steps > 0 && !c->method->single_host) {
-        double kl = logits_kl(one->exact.logits, trace->logits, trace->vocab);
-        bool same = logits_best(one->exact.logits, trace->vocab) ==
-                    logits_best(trace->logits, trace->vocab);
-        sum->kl += kl;
-        sum->same_first += same;
-        sum->compared++;
-        json_object_set_new(line, "kl", json_real(kl));
-        json_object_set_new(line, "top1", json_integer(same));
-    }
-    if (!status && g->sweep->records)
-        status = records_sample(g->sweep->records, line);
-    json_decref(line);
-    free(text);
-    return status;
-}
-
+/* Runs and records the group's samples. wanted_bytes: one failed for want of device memory: how much;
+ * else 0. */
 static int run_samples(group *g, const char *method_text, int hosts, const cell *resolved,
-                       totals *sum)
+                       totals *sum, size_t *wanted_bytes)
 {
-    for (int64_t i = 0; i < g->count; i++) {
-        group_sample *one = &g->samples[i];
-        cell c;
-        if (sample_cell(g, method_text, hosts, one, resolved, &c))
-            return fail_within("sample %lld", (long long)i);
-        if (!c.method->single_host && need_exact(g, one, sum))
-            return -1;
-        logits_trace trace;
-        run_result result;
-        int status = run_sample(g, &c, one, one->sample.tokens_to_generate, &trace, &result);
-        sum->wanted_bytes = result.wanted_bytes;
-        int scored = !status && g->sweep->leader ? score_sample(g, &c, i, &trace, &result, sum) : 0;
-        /* Only the leader scores and writes: what became of that, all must know. */
-        if (!status && g->sweep->driver->share(g->sweep->driver, &scored, sizeof scored))
-            status = -1;
-        if (!status && scored)
-            status = g->sweep->leader ? -1 : fail("the leading process could not record a sample");
-        if (!status && c.method->single_host && !one->exact.steps) {
-            one->exact = trace; /* the reference itself: kept for the methods to come */
-            trace = (logits_trace){0};
-            mark_exact(one);
-        }
-        logits_trace_free(&trace);
-        run_result_free(&result);
-        if (status)
-            return -1;
+    int status = 0;
+    for (int64_t i = 0; i < g->count && !status; i++) {
+        sample_result got;
+        status = sample_run(g, method_text, hosts, resolved, i, &got);
+        if (!status)
+            status = sample_record(g, &got, sum);
+        *wanted_bytes = got.wanted_bytes;
+        sample_result_free(&got);
     }
-    return 0;
+    return status;
 }
 
 /* The sample with the shortest document. Options with defaults by length are resolved on it: an anchor
@@ -334,6 +106,7 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     record row;
     char status_word[32] = "ok", reason[1024] = "";
     totals sum = {0};
+    size_t wanted_bytes = 0;
     double start = monotonic_seconds();
     g->deadline = s->timeout > 0 ? start + s->timeout : 0;
     int status = sample_cell(g, method_text, hosts, shortest_sample(g), NULL, &resolved);
@@ -361,11 +134,11 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
         record_clear(&row);
         return 0;
     }
-    if (!status && run_samples(g, method_text, hosts, &resolved, &sum)) {
+    if (!status && run_samples(g, method_text, hosts, &resolved, &sum, &wanted_bytes)) {
         snprintf(status_word, sizeof status_word, "%s",
-                 sum.wanted_bytes ? cell_verdict_names[CELL_OOM] : "failed");
+                 wanted_bytes ? cell_verdict_names[CELL_OOM] : "failed");
         snprintf(reason, sizeof reason, "%s", fail_text());
-        s->failed += !sum.wanted_bytes;
+        s->failed += !wanted_bytes;
         status = -1;
     }
     record_text(&row, ACCURACY_STATUS, status_word);
@@ -431,7 +204,7 @@ static int refuse_group(group *g, progress *progress)
                 continue;
             c.hosts = c.method->single_host ? 1 : (int)s->hosts.items[h];
             fill_row(g, &c, s->methods.items[k], &row);
-            record_integer(&row, ACCURACY_SAMPLES, samples_wanted(s));
+            record_integer(&row, ACCURACY_SAMPLES, group_samples_wanted(s));
             record_text(&row, ACCURACY_STATUS, cell_verdict_names[CELL_UNSUPPORTED]);
             record_text(&row, ACCURACY_DETAIL, reason);
             if (s->records && !records_done(s->records, &row))
