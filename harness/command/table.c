@@ -4,6 +4,7 @@
 #include "harness/command/command.h"
 #include "harness/error.h"
 #include "harness/options.h"
+#include "harness/report/intervals/paired.h"
 #include "harness/report/page.h"
 
 #include <math.h>
@@ -24,14 +25,32 @@ static int check_value(const results *all, const char *path, const char *value)
     return fail("%s: no row has a number in column \"%s\"", path, value);
 }
 
-static void print_results(const results *all, const char *value, int64_t length)
+/* What the flags ask for, of accuracy too. */
+typedef struct {
+    const char *value;
+    int64_t length;
+    bool intervals;
+    text_list against;
+} wanted_tables;
+
+static int check_accuracy_flags(const results *all, const char *path, const wanted_tables *wanted)
 {
+    if (!all->accuracy && (wanted->intervals || wanted->against.count))
+        return fail("%s holds times: --intervals and --against are for scores", path);
+    return wanted->against.count ? check_against(all, path, &wanted->against) : 0;
+}
+
+static void print_results(const results *all, const sample_scores *scores,
+                          const wanted_tables *wanted)
+{
+    const char *value = wanted->value;
     int count;
     result_group *groups = results_groups(all, !all->accuracy, &count);
     for (int i = 0; i < count; i++) {
-        page page = {.all = all, .group = &groups[i], .out = stdout};
+        page page = {.all = all, .group = &groups[i], .out = stdout, .scores = scores,
+                     .intervals = wanted->intervals};
         if (!all->accuracy) {
-            print_speed(&page, value, length);
+            print_speed(&page, value, wanted->length);
             continue;
         }
         int length_count;
@@ -43,6 +62,8 @@ static void print_results(const results *all, const char *value, int64_t length)
             printf("\n");
             print_accuracy(&page, lengths[j], value ? value : "score");
             footnotes_print(&page.notes, stdout);
+            if (wanted->against.count)
+                print_paired(&page, lengths[j], &wanted->against);
         }
         free(lengths);
     }
@@ -54,18 +75,22 @@ static void print_results(const results *all, const char *value, int64_t length)
 
 int command_table(int argc, char **argv)
 {
-    const char *preset = NULL, *value = NULL;
-    int64_t length = 0;
+    const char *preset = NULL;
+    wanted_tables wanted = {0};
     bool scale = false;
     text_list files = {0};
     const flag flags[] = {
         {"preset", FLAG_TEXT, &preset, "NAME", "put the paper's figures of this preset beside"},
-        {"value", FLAG_TEXT, &value, "COLUMN",
+        {"value", FLAG_TEXT, &wanted.value, "COLUMN",
          "only this: prefill_s, speedup, speed_tok_s, breakdown, score, or any column"},
-        {"length", FLAG_SIZE, &length, "N", "the length of the breakdown; 0 = the longest"},
+        {"length", FLAG_SIZE, &wanted.length, "N", "the length of the breakdown; 0 = the longest"},
         {"scale-layers", FLAG_SWITCH, &scale, NULL,
          "multiply times of rows made with --layers up to the whole model, marked; always on "
          "beside the paper"},
+        {"intervals", FLAG_SWITCH, &wanted.intervals, NULL,
+         "95 % intervals of every score, from the samples beside the file"},
+        {"against", FLAG_TEXTS, &wanted.against, "LIST",
+         "paired differences from these: METHOD[:OPTION=VALUE...][@HOSTS], or all: every pair"},
     };
     int status = options_parse("apbench table FILE.csv... [flags]\n"
                                "Results as Markdown tables on the standard output.",
@@ -74,23 +99,29 @@ int command_table(int argc, char **argv)
         status = fail("a results file is missing; see 'apbench table --help'");
     if (status) {
         text_list_free(&files);
+        text_list_free(&wanted.against);
         return status > 0 ? 0 : command_misused();
     }
     for (int i = 0; status == 0 && i < files.count; i++) {
         const char *path = files.items[i];
         results *all = results_read(path, preset, scale);
-        if (!all || check_value(all, path, value) < 0) {
+        sample_scores *scores = NULL;
+        if (!all || check_value(all, path, wanted.value) < 0 ||
+            check_accuracy_flags(all, path, &wanted) < 0 ||
+            (all->accuracy && !(scores = sample_scores_read(path)))) {
             status = command_failed();
         } else {
             printf("%s# %s\n", i ? "\n" : "", path);
-            print_results(all, value, length);
+            print_results(all, scores, &wanted);
             if (all->ours->torn)
                 fprintf(stderr, "apbench: %s: the last line is not finished and is left out\n",
                         path);
         }
+        sample_scores_free(scores);
         results_free(all);
     }
     text_list_free(&files);
+    text_list_free(&wanted.against);
     if (status == 0 && (fflush(stdout) || ferror(stdout))) {
         fail("the standard output cannot be written to");
         status = command_failed();

@@ -3,6 +3,7 @@
 #include "harness/report/page.h"
 
 #include "harness/error.h"
+#include "harness/report/intervals/estimate.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,6 +26,25 @@ static double mean_over_tasks(const page *page, int series, int64_t length, cons
     return *found ? sum / *found : NAN;
 }
 
+/* Puts " (low to high)" behind what a cell says, or a note of why there is no interval. */
+static void add_interval(page *page, grid *table, int line, int column, const estimate *found,
+                         bool change)
+{
+    const char *before = table->cells[line * table->columns + column];
+    char low[64], high[64], *text = copy_text(before ? before : "");
+    if (*found->lacks) {
+        grid_set(table, line, column, "%s [%d]", text, footnote(&page->notes, found->lacks));
+    } else if (change) {
+        grid_set(table, line, column, "%s (%+.2f to %+.2f)", text, found->percent.low,
+                 found->percent.high);
+    } else {
+        number_text(found->percent.low, low, sizeof low);
+        number_text(found->percent.high, high, sizeof high);
+        grid_set(table, line, column, "%s (%s to %s)", text, low, high);
+    }
+    free(text);
+}
+
 /* A line of means over tasks under an accuracy table. */
 static void put_means(page *page, grid *table, const char *title, const char *column,
                       const int *series, int series_count, int64_t length, const char **tasks,
@@ -45,6 +65,11 @@ static void put_means(page *page, grid *table, const char *title, const char *co
             grid_set(table, line, 1 + i, "-");
         } else if (change) {
             grid_set(table, line, 1 + i, "%+.2f", value);
+            if (baseline != series[i]) {
+                estimate found = estimate_difference(page, series[i], baseline, length, tasks,
+                                                     task_count);
+                add_interval(page, table, line, 1 + i, &found, true);
+            }
         } else {
             number_text(value, text, sizeof text);
             char *note = format_text("mean of %d of the %d tasks", found, task_count);
@@ -53,6 +78,10 @@ static void put_means(page *page, grid *table, const char *title, const char *co
             else
                 grid_set(table, line, 1 + i, "%s", text);
             free(note);
+            if (page->intervals && found == task_count && !strcmp(column, "score")) {
+                estimate mean = estimate_mean(page, series[i], length, tasks, task_count);
+                add_interval(page, table, line, 1 + i, &mean, false);
+            }
         }
     }
 }
@@ -84,7 +113,12 @@ void print_accuracy(page *page, int64_t length, const char *column)
         grid_set(&table, line, 0, "%s", tasks[j]);
         for (int i = 0; i < series_count; i++) {
             const result *row = results_find(all, page->group, series[i], length, tasks[j]);
-            put_cell(page, &table, line, 1 + i, row, results_value(all, row, column));
+            double value = results_value(all, row, column);
+            put_cell(page, &table, line, 1 + i, row, value);
+            if (page->intervals && !isnan(value) && !strcmp(column, "score")) {
+                estimate found = estimate_mean(page, series[i], length, &tasks[j], 1);
+                add_interval(page, &table, line, 1 + i, &found, false);
+            }
         }
     }
     put_means(page, &table, "**average**", column, series, series_count, length, tasks, task_count,
@@ -98,6 +132,10 @@ void print_accuracy(page *page, int64_t length, const char *column)
                   tasks, task_count, false);
     }
     grid_print(&table, page->out);
+    if (!strcmp(column, "score") && page->scores && page->scores->count)
+        fprintf(page->out, "\nIn brackets: 95 %% intervals by the bootstrap over samples within each "
+                "task (%d resamples); of differences, over\nthe same samples under both.\n",
+                BOOTSTRAP_RESAMPLES);
     grid_free(&table);
     free(series);
     free(tasks);

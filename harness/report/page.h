@@ -1,6 +1,7 @@
 /* What the tables of one group are made with, and what they share. */
 #ifndef HARNESS_REPORT_PAGE_H
 #define HARNESS_REPORT_PAGE_H
+#include "harness/report/intervals/samples.h"
 #include "harness/report/markdown.h"
 #include "harness/report/results.h"
 
@@ -9,6 +10,8 @@ typedef struct {
     const result_group *group;
     FILE *out;
     footnotes notes;
+    const sample_scores *scores; /* of accuracy rows' samples; NULL: none were read */
+    bool intervals;              /* of every score, not of differences alone */
 } page;
 
 /* Three or four figures, as papers print them. */

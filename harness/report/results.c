@@ -446,13 +446,15 @@ double results_value(const results *all, const result *row, const char *column)
     return time ? value * scale : value;
 }
 
-int results_baseline(const results *all, const result_group *group, int series)
+int results_counterpart(const results *all, const result_group *group, int series,
+                        const char *method, const char *variant, int hosts)
 {
     int best = -1, best_equal = -1;
     const csv *file = all->ours;
     for (int i = 0; series >= 0 && i < all->row_count; i++) {
         const result *row = &all->rows[i];
-        if (strcmp(all->series[row->series].method, "flash") || row->hosts != 1 ||
+        if (strcmp(all->series[row->series].method, method) || row->hosts != hosts ||
+            (variant && strcmp(text_of(row->file, row->row, "variant"), variant)) ||
             all->series[row->series].paper != all->series[series].paper ||
             !results_belongs(all, group, row->series))
             continue;
@@ -474,4 +476,9 @@ int results_baseline(const results *all, const result_group *group, int series)
         }
     }
     return best;
+}
+
+int results_baseline(const results *all, const result_group *group, int series)
+{
+    return results_counterpart(all, group, series, "flash", NULL, 1);
 }

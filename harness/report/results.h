@@ -85,6 +85,10 @@ double results_value(const results *, const result *, const char *column);
 /* What it was multiplied by; 1 when not scaled. */
 double results_scale(const results *, const result *);
 
+/* The series of a method, its options as the command named them (variant; NULL: any) and hosts that is
+ * most like this one in what else varies within the file (device, ...); -1 when there is none. */
+int results_counterpart(const results *, const result_group *, int series, const char *method,
+                        const char *variant, int hosts);
 /* The series of FlashAttn that this series' speedup is over; -1 when there is none. */
 int results_baseline(const results *, const result_group *, int series);
 #endif
