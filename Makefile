@@ -115,6 +115,9 @@ $(OBJECTS): | $(BUILD)/build_commit.h
 force:
 
 # Per-file flags: CFLAGS_<file name without .c>.
+# Retaining heads: square roots and choices as vectors.
+CFLAGS_heads = -fno-math-errno -fno-trapping-math
+CFLAGS_learn = -fno-math-errno -fno-trapping-math
 CFLAGS_ranges = $(if $(NVTX),-DWITH_NVTX -isystem $(NVTX))
 $(BUILD)/harness/comm/mpi/%.o: CPPFLAGS += $(MPI_CFLAGS)
 

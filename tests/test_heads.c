@@ -9,7 +9,7 @@
 
 #include "datasets/random.h"
 #include "harness/error.h"
-#include "harness/heads/observe.h"
+#include "harness/heads/observe/observe.h"
 #include "harness/heads/train.h"
 #include "kernels/hash.h"
 #include "tests/checkpoint.h"
@@ -81,23 +81,32 @@ typedef struct {
     int width, kv_heads, layers;
 } shown;
 
-static void keep_shown(void *argument, const shown_layer *layer)
+static void count_layer(void *argument, int layer)
 {
-    shown *s = argument;
-    cr_assert_eq(layer->layer, s->layers, "layers come in order");
-    size_t features = (size_t)(layer->positions * s->width) * sizeof(float);
-    size_t labels = (size_t)(layer->positions * s->kv_heads) * sizeof(float);
-    s->features[s->layers] = memcpy(alloc_or_die(features, 1), layer->features, features);
-    s->labels[s->layers++] = memcpy(alloc_or_die(labels, 1), layer->labels, labels);
+    int *layers = argument;
+    cr_assert_eq(layer, *layers, "layers come in order");
+    ++*layers;
 }
 
-static shown show(const model *m, const heads_prompt *p)
+static shown show(const model *m, const heads_layout *layout, const heads_prompt *p)
 {
     const model_shape *s = &m->config.shape;
     shown kept = {.width = (s->heads + 2 * s->kv_heads) * s->head_dim, .kv_heads = s->kv_heads};
+    observation seen = {0};
+    shown_buffers buffers = {0};
     cr_assert(m->layers <= 8);
-    cr_assert_eq(observe_prompt(m, p, keep_shown, &kept), 0, "%s", fail_text());
+    cr_assert_eq(observe_prompt(m, layout, p, &seen, count_layer, &kept.layers), 0, "%s", fail_text());
     cr_assert_eq(kept.layers, m->layers);
+    for (int i = 0; i < kept.layers; i++) {
+        shown_layer layer;
+        observation_show(&seen, i, &buffers, &layer);
+        size_t features = (size_t)(layer.positions * kept.width) * sizeof(float);
+        size_t labels = (size_t)(layer.positions * kept.kv_heads) * sizeof(float);
+        kept.features[i] = memcpy(alloc_or_die(features, 1), layer.features, features);
+        kept.labels[i] = memcpy(alloc_or_die(labels, 1), layer.labels, labels);
+    }
+    shown_buffers_free(&buffers);
+    observation_free(&seen);
     return kept;
 }
 
@@ -142,7 +151,7 @@ Test(heads, observed_labels_follow_from_observed_features)
     const model_shape *s = &c->shape;
     enum { COUNT = 41, POSITIONS = 29 };
     heads_prompt longer = random_prompt(m, 5, COUNT + 1, COUNT - 1), p = random_prompt(m, 5, COUNT, POSITIONS);
-    shown all = show(m, &longer), some = show(m, &p);
+    shown all = show(m, NULL, &longer), some = show(m, NULL, &p);
     int group = s->heads / s->kv_heads;
     double worst = 0, moved = 0;
     for (int layer = 0; layer < m->layers; layer++) {
@@ -304,6 +313,32 @@ Test(heads, overlap_counts_the_best_tenth)
     cr_expect_eq(overlap[1], 1);
 }
 
+/* Against the definition, one by one: few distinct values, so that most are tied; signs and both zeros. */
+Test(heads, best_are_chosen_as_sorting_would)
+{
+    enum { MOST = 300 };
+    float scores[2 * MOST];
+    uint8_t chosen[MOST];
+    for (int trial = 0; trial < 200; trial++) {
+        int n = 1 + (int)(hash_bits(7, (uint64_t)trial) % MOST);
+        int kinds = trial % 3 ? 1 + trial % 7 : 1000;
+        for (int i = 0; i < 2 * n; i++) {
+            int kind = (int)(hash_bits(100 + (uint64_t)trial, (uint64_t)i) % (uint64_t)kinds);
+            scores[i] = kind ? (float)(kind % 2 ? kind : -kind) : i % 4 ? 0.0f : -0.0f;
+        }
+        for (int count = 0; count <= n; count += 1 + n / 9) {
+            learn_best(scores, n, 2, 1, count, chosen);
+            for (int t = 0; t < n; t++) {
+                int better = 0;
+                for (int i = 0; i < n; i++)
+                    better += scores[2 * i + 1] > scores[2 * t + 1] ||
+                              (scores[2 * i + 1] == scores[2 * t + 1] && i < t);
+                cr_assert_eq(chosen[t], better < count, "trial %d, %d of %d: row %d", trial, count, n, t);
+            }
+        }
+    }
+}
+
 /* ---- Training ---- */
 
 static char *directory;
@@ -337,14 +372,14 @@ Test(training, learns_two_prompts_by_heart)
     heads_prompts prompts = random_prompts(m, 2);
     char *out = format_text("%s/heads.safetensors", directory);
     train_settings s = {.width = 64, .schedule = {.rate = 5e-3, .warm_up = 20, .steps = 600},
-                        .save_every = 1000, .seed = 1, .out = out};
+                        .save_every = 1000, .threads = 2, .seed = 1, .out = out};
     retaining_heads h, fresh;
     heads_make(&fresh, &m->config.shape, m->layers, 64);
     heads_fill(&fresh, 1);
     heads_measure before, after;
     cr_assert_eq(heads_train(m, &prompts, &s, &h), 0, "%s", fail_text());
-    cr_assert_eq(heads_evaluate(m, &prompts, &fresh, &before), 0, "%s", fail_text());
-    cr_assert_eq(heads_evaluate(m, &prompts, &h, &after), 0, "%s", fail_text());
+    cr_assert_eq(heads_evaluate(m, NULL, 2, &prompts, &fresh, &before), 0, "%s", fail_text());
+    cr_assert_eq(heads_evaluate(m, NULL, 2, &prompts, &h, &after), 0, "%s", fail_text());
     double untrained = heads_mean(&before, before.overlap, before.prompts);
     double trained = heads_mean(&after, after.overlap, after.prompts);
     cr_expect(untrained < 0.5, "untrained heads overlap by %g", untrained);
@@ -382,7 +417,7 @@ static void *trained_bytes(const model *m, const heads_prompts *prompts, train_s
 }
 
 static const train_settings short_training = {
-    .width = 16, .schedule = {.rate = 1e-3, .warm_up = 6, .steps = 17}, .save_every = 4, .seed = 9};
+    .width = 16, .schedule = {.rate = 1e-3, .warm_up = 6, .steps = 17}, .save_every = 4, .threads = 2, .seed = 9};
 
 Test(training, goes_on_to_the_same_bits)
 {
@@ -393,8 +428,16 @@ Test(training, goes_on_to_the_same_bits)
     void *a = trained_bytes(m, &prompts, short_training, "whole", 0, &whole);
     void *b = trained_bytes(m, &prompts, short_training, "parts", 7, &parts);
     cr_expect(whole == parts && !memcmp(a, b, whole), "stopping twice changed the heads");
-    free(a);
     free(b);
+
+    /* Nor does it matter how many threads learn beside the model: every layer has prompts in order. */
+    train_settings other = short_training;
+    for (other.threads = 1; other.threads <= 7; other.threads += 3) {
+        b = trained_bytes(m, &prompts, other, "others", 0, &parts);
+        cr_expect(whole == parts && !memcmp(a, b, whole), "%d threads changed the heads", other.threads);
+        free(b);
+    }
+    free(a);
     heads_prompts_free(&prompts);
     model_close(m);
     dev->close(dev);

@@ -1,6 +1,7 @@
 /* `apbench heads train` and `apbench heads eval`: retaining heads of a model, learned from what later
  * rows of its own prompts look at, and how well they find it. */
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,7 @@ static int check_sources(heads_flags *f)
     }
     if (f->sources.lengths.count != 2)
         return fail("--lengths takes two sizes, the fewest tokens of a window and the most");
+    f->train.threads = f->flags.threads ? (int)f->flags.threads : omp_get_num_procs();
     f->sources.from_query = !strcmp(f->labels, "query");
     f->sources.seed = (uint64_t)f->seed;
     return check_range("threads", f->flags.threads, 0, MOST_THREADS) ||
@@ -115,11 +117,11 @@ static void print_measure(const heads_measure *m)
               heads_mean(m, m->label_recall, m->with_needles));
 }
 
-static int evaluate_and_print(const model *m, const heads_prompts *prompts,
-                              const retaining_heads *heads)
+static int evaluate_and_print(const model *m, const heads_layout *layout, int threads,
+                              const heads_prompts *prompts, const retaining_heads *heads)
 {
     heads_measure measure;
-    if (heads_evaluate(m, prompts, heads, &measure))
+    if (heads_evaluate(m, layout, threads, prompts, heads, &measure))
         return -1;
     print_measure(&measure);
     heads_measure_free(&measure);
@@ -172,7 +174,7 @@ static int train(heads_flags *f, device *dev)
     if (!status)
         fprintf(stderr, "apbench: wrote %s\n", f->train.out);
     if (!status && held.count)
-        status = evaluate_and_print(m, &held, &heads);
+        status = evaluate_and_print(m, NULL, f->train.threads, &held, &heads);
     heads_free(&heads);
     heads_prompts_free(&held);
     heads_prompts_free(&prompts);
@@ -227,6 +229,7 @@ static int command_train(int argc, char **argv)
         {"held-out", FLAG_SIZE, &f.held_out, "N", "prompts kept apart and measured at the end"},
         {"save-every", FLAG_SIZE, &f.train.save_every, "N", "steps between states (OUT.state)"},
         {"stop-after", FLAG_SIZE, &f.train.stop_after, "N", "leave after N steps; 0 = run to the end"},
+        {"time-limit", FLAG_SECONDS, &f.train.time_limit, "SECONDS", "leave after so long; 0 = run to the end"},
     };
     int parsed = options_parse(
         "apbench heads train --model M --data FILES --text FILES --out FILE [...]\n"
@@ -257,7 +260,7 @@ static int evaluate(heads_flags *f, device *dev)
     if (!status)
         status = heads_load(&heads, &m->config.shape, m->layers, path ? path : own);
     if (!status)
-        status = evaluate_and_print(m, &prompts, &heads);
+        status = evaluate_and_print(m, NULL, f->train.threads, &prompts, &heads);
     free(own);
     heads_free(&heads);
     heads_prompts_free(&prompts);

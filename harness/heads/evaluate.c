@@ -4,15 +4,14 @@
 #include <stdlib.h>
 
 #include "harness/error.h"
-#include "harness/heads/observe.h"
+#include "harness/heads/observe/pipeline.h"
 #include "harness/heads/train.h"
 
 typedef struct {
     const retaining_heads *heads;
-    const heads_prompt *prompt;
-    bool needles; /* the prompt has some */
-    heads_work work;
-    heads_measure *measure;
+    const heads_prompt *prompts[PIPELINE_SLOTS]; /* in the slots; NULL where it has no needles */
+    heads_work *work; /* [threads] */
+    heads_measure *measure; /* layers add each to their own places, prompts in order */
 } evaluation;
 
 /* out[t] = the largest of in[t - 2 .. t + 2]. */
@@ -35,7 +34,7 @@ static void add_recall(const heads_prompt *p, const float *scores, int64_t posit
     pool(scores, positions, kv_heads, pooled);
     for (int h = 0; h < kv_heads; h++) {
         int64_t needles = 0, found = 0;
-        learn_top(pooled, positions, kv_heads, h, chosen);
+        learn_best(pooled, positions, kv_heads, h, learn_tenth(positions), chosen);
         for (int64_t t = 0; t < positions; t++)
             if (p->needle[t])
                 needles++, found += chosen[t];
@@ -45,19 +44,20 @@ static void add_recall(const heads_prompt *p, const float *scores, int64_t posit
     free(pooled);
 }
 
-static void measure_layer(void *argument, const shown_layer *shown)
+static void measure_layer(void *argument, int thread, int slot, const shown_layer *shown)
 {
     evaluation *e = argument;
     int kv_heads = e->heads->kv_heads, at = shown->layer * kv_heads;
     float *scores = alloc_or_die((size_t)(shown->positions * kv_heads), sizeof *scores);
     double *overlap = alloc_or_die((size_t)kv_heads, sizeof *overlap);
-    heads_forward(e->heads, shown->layer, shown->features, shown->positions, &e->work, scores);
+    heads_forward(e->heads, shown->layer, shown->features, shown->positions, &e->work[thread], scores);
     learn_overlap(scores, shown->labels, shown->positions, kv_heads, overlap);
     for (int h = 0; h < kv_heads; h++)
         e->measure->overlap[at + h] += overlap[h];
-    if (e->needles) {
-        add_recall(e->prompt, scores, shown->positions, kv_heads, e->measure->recall + at);
-        add_recall(e->prompt, shown->labels, shown->positions, kv_heads, e->measure->label_recall + at);
+    const heads_prompt *p = e->prompts[slot];
+    if (p) {
+        add_recall(p, scores, shown->positions, kv_heads, e->measure->recall + at);
+        add_recall(p, shown->labels, shown->positions, kv_heads, e->measure->label_recall + at);
     }
     free(overlap);
     free(scores);
@@ -72,8 +72,8 @@ static bool has_needles(const heads_prompt *p)
     return false;
 }
 
-int heads_evaluate(const model *m, const heads_prompts *prompts, const retaining_heads *heads,
-                   heads_measure *measure)
+int heads_evaluate(const model *m, const heads_layout *layout, int threads,
+                   const heads_prompts *prompts, const retaining_heads *heads, heads_measure *measure)
 {
     size_t cells = (size_t)(heads->layers * heads->kv_heads);
     *measure = (heads_measure){.layers = heads->layers,
@@ -81,16 +81,28 @@ int heads_evaluate(const model *m, const heads_prompts *prompts, const retaining
                                .overlap = alloc_or_die(cells, sizeof(double)),
                                .recall = alloc_or_die(cells, sizeof(double)),
                                .label_recall = alloc_or_die(cells, sizeof(double))};
-    evaluation e = {.heads = heads, .measure = measure};
-    int status = 0;
+    evaluation e = {.heads = heads,
+                    .measure = measure,
+                    .work = alloc_or_die((size_t)threads, sizeof *e.work)};
+    pipeline *line = pipeline_open(&(pipeline_work){.model = m,
+                                                    .layout = layout,
+                                                    .threads = threads,
+                                                    .on_layer = measure_layer,
+                                                    .argument = &e});
+    int status = line ? 0 : -1;
     for (int64_t i = 0; i < prompts->count && !status; i++) {
-        e.prompt = &prompts->items[i];
-        e.needles = has_needles(e.prompt);
-        status = observe_prompt(m, e.prompt, measure_layer, &e);
+        const heads_prompt *p = &prompts->items[i];
+        bool needles = has_needles(p);
+        e.prompts[pipeline_slot(line)] = needles ? p : NULL;
+        status = pipeline_run(line, p);
         measure->prompts++;
-        measure->with_needles += e.needles;
+        measure->with_needles += needles;
     }
-    heads_work_free(&e.work);
+    if (line)
+        pipeline_close(line); /* which waits for what is under way */
+    for (int i = 0; i < threads; i++)
+        heads_work_free(&e.work[i]);
+    free(e.work);
     if (status)
         heads_measure_free(measure);
     return status;

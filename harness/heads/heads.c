@@ -60,6 +60,7 @@ void heads_fill(retaining_heads *h, uint64_t seed)
 void heads_work_free(heads_work *w)
 {
     free(w->before);
+    free(w->gate);
     free(w->after);
     free(w->scratch);
     *w = (heads_work){0};
@@ -71,6 +72,7 @@ static void make_room(heads_work *w, int64_t rows, int width)
         return;
     size_t count = (size_t)rows * (size_t)width;
     w->before = realloc_or_die(w->before, count, sizeof(float));
+    w->gate = realloc_or_die(w->gate, count, sizeof(float));
     w->after = realloc_or_die(w->after, count, sizeof(float));
     w->scratch = realloc_or_die(w->scratch, count, sizeof(float));
     w->rows = rows;
@@ -88,15 +90,36 @@ static void product(char ta, char tb, int64_t m, int64_t n, int64_t k, const flo
     }
 }
 
+/* 1 / (1 + exp(-x)) to some 2e-7, in operations that compilers turn into vectors: exp(-x) = 2^n e^r with
+ * |r| <= log(2) / 2, by the series to the 6th power. expf() took a fifth of a step's time. */
+static inline float sigmoid(float x)
+{
+    float y = -x;
+    y = y < 87 ? y : 87; /* NaN too: what must not be converted */
+    y = y > -87 ? y : -87;
+    float turns = y * 1.44269504f;
+    int32_t n = (int32_t)(turns + (turns < 0 ? -0.5f : 0.5f));
+    float r = y - (float)n * 0.693145752f - (float)n * 1.42860677e-6f; /* log 2 in two parts */
+    float e = 1 + r * (1 + r * (0.5f + r * (1 / 6.f + r * (1 / 24.f + r * (1 / 120.f + r / 720)))));
+    union {
+        int32_t bits;
+        float value;
+    } power = {.bits = (n + 127) << 23};
+    return 1 / (1 + e * power.value);
+}
+
 void heads_forward(const retaining_heads *h, int layer, const float *features, int64_t rows,
                    heads_work *w, float *scores)
 {
     make_room(w, rows, h->width);
     product('N', 'T', rows, h->width, h->inputs, features, h->inputs, heads_layer(h, layer),
             h->inputs, w->before);
-#pragma omp parallel for
-    for (int64_t i = 0; i < rows * h->width; i++)
-        w->after[i] = w->before[i] / (1 + expf(-w->before[i]));
+    const float *restrict before = w->before;
+    float *restrict gate = w->gate, *restrict after = w->after;
+    for (int64_t i = 0; i < rows * h->width; i++) {
+        gate[i] = sigmoid(before[i]);
+        after[i] = before[i] * gate[i];
+    }
     product('N', 'T', rows, h->kv_heads, h->width, w->after, h->width, heads_fc2(h, layer), h->width,
             scores);
 }
@@ -109,10 +132,9 @@ void heads_backward(const retaining_heads *h, int layer, const float *features, 
             gradient + width * h->inputs);
     product('N', 'N', rows, width, h->kv_heads, score_gradient, h->kv_heads, heads_fc2(h, layer),
             width, w->scratch);
-#pragma omp parallel for
-    for (int64_t i = 0; i < rows * width; i++) {
-        float x = w->before[i], gate = 1 / (1 + expf(-x));
-        w->scratch[i] *= gate * (1 + x * (1 - gate)); /* SiLU's slope */
-    }
+    const float *restrict before = w->before, *restrict gate = w->gate;
+    float *restrict scratch = w->scratch;
+    for (int64_t i = 0; i < rows * width; i++) /* SiLU's slope */
+        scratch[i] *= gate[i] * (1 + before[i] * (1 - gate[i]));
     product('T', 'N', width, h->inputs, rows, w->scratch, width, features, h->inputs, gradient);
 }

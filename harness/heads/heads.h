@@ -40,9 +40,10 @@ int heads_save(const retaining_heads *, const char *path);
 /* Rounds every value to what the file would hold. */
 void heads_round(retaining_heads *);
 
-/* What forward leaves for the gradient: fc1's outputs before and after SiLU, [rows, width]. */
+/* What forward leaves for the gradient: fc1's outputs before and after SiLU and their quotient,
+ * [rows, width]. Each thread that computes has its own. */
 typedef struct {
-    float *before, *after, *scratch;
+    float *before, *gate, *after, *scratch;
     int64_t rows; /* for which there is room */
 } heads_work;
 void heads_work_free(heads_work *);

@@ -1,6 +1,7 @@
 /* What retaining heads are to learn and how, as Locret trains them (arXiv
- * 2410.01805, and its published code where the two differ): labels from frozen attention, the loss on scores, and AdamW. Nothing here
- * knows of a model or a file. */
+ * 2410.01805, and its published code where the two differ): labels from frozen attention, the loss on
+ * scores, and AdamW. Nothing here knows of a model or a file, and nothing divides its work among
+ * threads: a layer is one thread's (pipeline/crew.h), which divides better than single products do. */
 #ifndef HARNESS_HEADS_LEARN_H
 #define HARNESS_HEADS_LEARN_H
 #include <stdint.h>
@@ -35,6 +36,9 @@ void learn_update(float *values, float *mean, float *square, const float *gradie
  * top 10 % by score, for each KV head: overlap [kv_heads]. Random scores reach 0.1. */
 void learn_overlap(const float *scores, const float *labels, int64_t positions, int kv_heads,
                    double *overlap);
-/* chosen [positions]: whether the position is in the top 10 % of column `head`. Returns how many are. */
-int64_t learn_top(const float *scores, int64_t positions, int kv_heads, int head, uint8_t *chosen);
+/* chosen [positions]: whether the position is among the `count` best of column `head`, of equals the
+ * earlier. count <= positions. */
+void learn_best(const float *scores, int64_t positions, int kv_heads, int head, int64_t count,
+                uint8_t *chosen);
+int64_t learn_tenth(int64_t positions); /* how many of them are the top 10 %: at least one */
 #endif

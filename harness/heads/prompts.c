@@ -10,6 +10,7 @@
 #include "datasets/random.h"
 #include "harness/command/command.h"
 #include "harness/error.h"
+#include "harness/run/prompt.h"
 
 enum { TEXT_LABEL_ROWS = 64, MOST_NEEDLES = 16 };
 
@@ -69,17 +70,23 @@ static int encode_answer(const model *m, const task_sample *sample, token_list *
 static int add_sample(const model *m, const prompt_sources *from, const task_sample *sample,
                       heads_prompts *all)
 {
+    prompt parts;
+    if (prompt_from_parts(m, sample->document.bytes, sample->document.count, sample->query.bytes,
+                          sample->query.count, true, &parts))
+        return -1;
+    int64_t before_answer = parts.document + parts.query;
     token_list ids = {0};
-    int status = tokenizer_encode(m->tokens, sample->document.bytes, sample->document.count, false, &ids);
-    size_t document = ids.count;
-    if (!status)
-        status = tokenizer_encode(m->tokens, sample->query.bytes, sample->query.count, false, &ids);
-    size_t before_answer = ids.count;
-    if (!status)
-        status = encode_answer(m, sample, &ids);
+    for (int64_t i = 0; i < before_answer; i++)
+        token_list_push(&ids, parts.ids[i]);
+    free(parts.ids);
+    int status = encode_answer(m, sample, &ids);
     heads_prompt p = {.ids = ids.ids,
                       .count = (int64_t)ids.count,
-                      .positions = (int64_t)(from->from_query ? document : before_answer)};
+                      .positions = from->from_query ? parts.document : before_answer,
+                      .document = parts.document,
+                      .query = parts.query,
+                      .head_tokens = parts.head_tokens,
+                      .query_in_anchor = parts.query_in_anchor};
     if (!status && p.positions < 2)
         status = fail("its document has fewer than 2 tokens");
     if (!status && p.count < p.positions + 2)
@@ -146,6 +153,8 @@ static int read_text(const model *m, const prompt_sources *from, int number, hea
         heads_prompt p = {.ids = alloc_or_die((size_t)count, sizeof *p.ids),
                           .count = count,
                           .positions = count - 1 - TEXT_LABEL_ROWS};
+        p.document = p.positions;
+        p.query = p.query_in_anchor = count - p.document;
         memcpy(p.ids, ids.ids + first, (size_t)count * sizeof *p.ids);
         push(all, p);
     }

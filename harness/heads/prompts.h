@@ -12,6 +12,9 @@ typedef struct {
     int64_t count;     /* positions, label rows, and one last token that only ends the prompt */
     int64_t positions; /* labelled ones; label rows are positions .. count - 2 */
     uint8_t *needle;   /* [positions]: tokens of the answers in the document; NULL: none are known */
+    /* As methods are given it (run/prompt.h): the document, and the query behind it. What comes behind
+     * both is the answer. Of a window of text the query are the rows that look back. */
+    int64_t document, query, head_tokens, query_in_anchor;
 } heads_prompt;
 
 typedef struct {

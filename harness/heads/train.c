@@ -10,7 +10,7 @@
 #include "datasets/random.h"
 #include "harness/error.h"
 #include "harness/folders.h"
-#include "harness/heads/observe.h"
+#include "harness/heads/observe/pipeline.h"
 #include "harness/sweep/progress.h"
 #include "harness/timeline.h"
 
@@ -22,8 +22,22 @@ typedef struct {
     char magic[8];
     int64_t layers, inputs, width, kv_heads, steps, warm_up;
     double rate;
-    uint64_t seed, prompts, model;
+    uint64_t seed, prompts, model, layout;
 } state_identity;
+
+/* Of one prompt that is being learned; layers write each to their own place. */
+typedef struct {
+    int64_t step;
+    double rate;
+    double *loss, *overlap; /* [layers] */
+} prompt_step;
+
+/* Of one thread. */
+typedef struct {
+    heads_work work;
+    float *scores, *score_gradient, *gradient;
+    double *overlap; /* [kv_heads] */
+} learner;
 
 typedef struct {
     const model *model;
@@ -31,16 +45,18 @@ typedef struct {
     const train_settings *settings;
     retaining_heads *heads;
     float *mean, *square; /* AdamW's, as the heads' values */
-    int64_t step;
+    int64_t step;         /* prompts learned, or under way between two states */
     state_identity identity;
     int64_t *order; /* of the prompts in the epoch in hand */
     int64_t epoch;
 
-    /* of one step */
-    heads_work work;
-    float *scores, *score_gradient, *gradient;
-    double loss, overlap;
-    double rate;
+    prompt_step steps[PIPELINE_SLOTS];
+    learner *learners;
+    int threads;
+
+    int64_t first_step; /* of this call */
+    double began, said;
+    double loss, overlap, weight; /* running means, and what the weights add up to */
 } training;
 
 static int64_t value_count(const training *t)
@@ -51,7 +67,7 @@ static int64_t value_count(const training *t)
 static uint64_t hash_text(const char *text)
 {
     uint64_t hash = 0;
-    for (; *text; text++)
+    for (; text && *text; text++)
         hash = random_mix(hash ^ (unsigned char)*text) + 0x9e3779b97f4a7c15u;
     return hash;
 }
@@ -60,7 +76,7 @@ static void identify(training *t)
 {
     state_identity *id = &t->identity;
     memset(id, 0, sizeof *id);
-    memcpy(id->magic, "heads 1", 8);
+    memcpy(id->magic, "heads 2", 8);
     id->layers = t->heads->layers;
     id->inputs = t->heads->inputs;
     id->width = t->heads->width;
@@ -71,6 +87,7 @@ static void identify(training *t)
     id->seed = t->settings->seed;
     id->prompts = heads_prompts_hash(t->prompts);
     id->model = hash_text(t->model->name);
+    id->layout = hash_text(t->settings->layout_text);
 }
 
 /* A sum over what a state holds, so that a damaged one is not gone on with. */
@@ -125,7 +142,7 @@ static int read_state(training *t, const char *path)
     size_t count = (size_t)value_count(t);
     uint64_t sum;
     int status = 0;
-    if (fread(&found, sizeof found, 1, file) != 1 || memcmp(found.magic, "heads 1", 8))
+    if (fread(&found, sizeof found, 1, file) != 1 || memcmp(found.magic, "heads 2", 8))
         status = fail("%s is no state of `heads train`", path);
     else if (memcmp(&found, &t->identity, sizeof found))
         status = fail("%s is the state of another training (settings, prompts or model differ); "
@@ -143,23 +160,25 @@ static int read_state(training *t, const char *path)
 
 /* ---- Steps ---- */
 
-static void learn_layer(void *argument, const shown_layer *shown)
+static void learn_layer(void *argument, int thread, int slot, const shown_layer *shown)
 {
     training *t = argument;
     retaining_heads *h = t->heads;
-    int64_t at = shown->layer * heads_layer_size(h);
-    heads_forward(h, shown->layer, shown->features, shown->positions, &t->work, t->scores);
-    t->loss += learn_loss(t->scores, shown->labels, shown->positions, h->kv_heads, h->layers,
-                          t->score_gradient);
-    double *overlap = alloc_or_die((size_t)h->kv_heads, sizeof *overlap);
-    learn_overlap(t->scores, shown->labels, shown->positions, h->kv_heads, overlap);
+    learner *l = &t->learners[thread];
+    prompt_step *now = &t->steps[slot];
+    int layer = shown->layer;
+    int64_t at = layer * heads_layer_size(h);
+    heads_forward(h, layer, shown->features, shown->positions, &l->work, l->scores);
+    now->loss[layer] = learn_loss(l->scores, shown->labels, shown->positions, h->kv_heads, h->layers,
+                                  l->score_gradient);
+    learn_overlap(l->scores, shown->labels, shown->positions, h->kv_heads, l->overlap);
+    now->overlap[layer] = 0;
     for (int i = 0; i < h->kv_heads; i++)
-        t->overlap += overlap[i] / (h->kv_heads * h->layers);
-    free(overlap);
-    heads_backward(h, shown->layer, shown->features, shown->positions, &t->work, t->score_gradient,
-                   t->gradient);
-    learn_update(h->values + at, t->mean + at, t->square + at, t->gradient, heads_layer_size(h),
-                 t->rate, t->step);
+        now->overlap[layer] += l->overlap[i] / (h->kv_heads * h->layers);
+    heads_backward(h, layer, shown->features, shown->positions, &l->work, l->score_gradient,
+                   l->gradient);
+    learn_update(h->values + at, t->mean + at, t->square + at, l->gradient, heads_layer_size(h),
+                 now->rate, now->step);
 }
 
 /* The prompt of a step: every epoch goes through all of them, in its own order. */
@@ -181,45 +200,96 @@ static const heads_prompt *prompt_of_step(training *t)
 
 enum { LATELY = 50 }; /* steps that a line of progress averages, about */
 
-/* Says how it goes, at most every ten seconds; the overlap is taken before a prompt is learned from, so
- * in the first epoch it is that of unseen prompts. */
-static void report(const training *t, int64_t first_step, double began, double loss, double overlap,
-                   double *said)
+/* A prompt is learned. Says how it goes, at most every ten seconds; the overlap is taken before a prompt is
+ * learned from, so in the first epoch it is that of unseen prompts. */
+static void prompt_learned(void *argument, int slot)
 {
-    double now = monotonic_seconds();
-    int64_t steps = t->settings->schedule.steps;
-    if (now - *said < 10 && t->step < steps)
+    training *t = argument;
+    const prompt_step *now = &t->steps[slot];
+    double loss = 0, overlap = 0, time = monotonic_seconds();
+    for (int i = 0; i < t->heads->layers; i++) {
+        loss += now->loss[i];
+        overlap += now->overlap[i];
+    }
+    t->weight += (1 - t->weight) / LATELY;
+    t->loss += (loss - t->loss) / LATELY;
+    t->overlap += (overlap - t->overlap) / LATELY;
+    int64_t steps = t->settings->schedule.steps, done = now->step + 1;
+    if (time - t->said < 10 && done < steps)
         return;
-    *said = now;
+    t->said = time;
     char left[64];
-    format_seconds((now - began) / (double)(t->step - first_step) * (double)(steps - t->step), left,
+    format_seconds((time - t->began) / (double)(done - t->first_step) * (double)(steps - done), left,
                    sizeof left);
     fprintf(stderr, "[%lld/%lld] loss %.4f, overlap %.3f, rate %.2e; about %s left\n",
-            (long long)t->step, (long long)steps, loss, overlap, t->rate, left);
+            (long long)done, (long long)steps, t->loss / t->weight, t->overlap / t->weight, now->rate,
+            left);
 }
 
-static int train_steps(training *t, const char *state)
+static bool leaves(const training *t)
 {
     const train_settings *s = t->settings;
-    double began = monotonic_seconds(), said = began, loss = 0, overlap = 0, weight = 0;
-    int64_t first_step = t->step;
+    return t->step < s->schedule.steps &&
+           ((s->stop_after && t->step - t->first_step == s->stop_after) ||
+            (s->time_limit > 0 && monotonic_seconds() - t->began > s->time_limit));
+}
+
+static int train_steps(training *t, pipeline *line, const char *state)
+{
+    const train_settings *s = t->settings;
     while (t->step < s->schedule.steps) {
-        t->loss = t->overlap = 0;
-        t->rate = schedule_rate(&s->schedule, t->step);
-        if (observe_prompt(t->model, prompt_of_step(t), learn_layer, t))
+        prompt_step *now = &t->steps[pipeline_slot(line)];
+        now->step = t->step;
+        now->rate = schedule_rate(&s->schedule, t->step);
+        if (pipeline_run(line, prompt_of_step(t)))
             return -1;
         t->step++;
-        weight += (1 - weight) / LATELY;
-        loss += (t->loss - loss) / LATELY;
-        overlap += (t->overlap - overlap) / LATELY;
-        report(t, first_step, began, loss / weight, overlap / weight, &said);
-        bool leave = s->stop_after && t->step - first_step == s->stop_after;
-        if ((leave || t->step % s->save_every == 0) && write_state(t, state))
-            return -1;
+        bool leave = leaves(t);
+        if (leave || t->step % s->save_every == 0) {
+            pipeline_finish(line);
+            if (write_state(t, state))
+                return -1;
+        }
         if (leave)
             return 1;
     }
+    pipeline_finish(line);
     return 0;
+}
+
+/* Where the seconds went. What threads did is given as the mean of a thread, which is how long the learning
+ * took if all of them were busy. */
+static void say_times(const training *t, const pipeline_times *times)
+{
+    int64_t steps = t->step - t->first_step;
+    if (!steps)
+        return;
+    double all = monotonic_seconds() - t->began, each = 1000 / (double)steps;
+    fprintf(stderr,
+            "apbench: %lld prompts in %.1f s, %.1f ms each: the model's runs %.1f, waiting for learners "
+            "%.1f; on each of %d threads features and labels %.1f, learning %.1f\n",
+            (long long)steps, all, all * each, times->model * each, times->waiting * each, t->threads,
+            times->showing / t->threads * each, times->working / t->threads * each);
+}
+
+static int run_steps(training *t, const char *state)
+{
+    pipeline_work work = {.model = t->model,
+                          .layout = t->settings->layout,
+                          .threads = t->threads,
+                          .on_layer = learn_layer,
+                          .on_prompt = prompt_learned,
+                          .argument = t};
+    pipeline *line = pipeline_open(&work);
+    if (!line)
+        return -1;
+    t->first_step = t->step;
+    t->began = t->said = monotonic_seconds();
+    int status = train_steps(t, line, state);
+    if (status >= 0)
+        say_times(t, pipeline_seconds(line));
+    pipeline_close(line);
+    return status;
 }
 
 static void take_buffers(training *t)
@@ -228,18 +298,46 @@ static void take_buffers(training *t)
     for (int64_t i = 0; i < t->prompts->count; i++)
         most = t->prompts->items[i].positions > most ? t->prompts->items[i].positions : most;
     most = most < MOST_SHOWN ? most : MOST_SHOWN;
-    size_t scores = (size_t)most * (size_t)t->heads->kv_heads;
+    size_t scores = (size_t)most * (size_t)t->heads->kv_heads, layers = (size_t)t->heads->layers;
     t->mean = alloc_or_die((size_t)value_count(t), sizeof(float));
     t->square = alloc_or_die((size_t)value_count(t), sizeof(float));
-    t->scores = alloc_or_die(scores, sizeof(float));
-    t->score_gradient = alloc_or_die(scores, sizeof(float));
-    t->gradient = alloc_or_die((size_t)heads_layer_size(t->heads), sizeof(float));
+    for (int i = 0; i < PIPELINE_SLOTS; i++) {
+        t->steps[i].loss = alloc_or_die(layers, sizeof(double));
+        t->steps[i].overlap = alloc_or_die(layers, sizeof(double));
+    }
+    t->learners = alloc_or_die((size_t)t->threads, sizeof *t->learners);
+    for (int i = 0; i < t->threads; i++) {
+        learner *l = &t->learners[i];
+        l->scores = alloc_or_die(scores, sizeof(float));
+        l->score_gradient = alloc_or_die(scores, sizeof(float));
+        l->gradient = alloc_or_die((size_t)heads_layer_size(t->heads), sizeof(float));
+        l->overlap = alloc_or_die((size_t)t->heads->kv_heads, sizeof(double));
+    }
+}
+
+static void free_buffers(training *t)
+{
+    for (int i = 0; i < t->threads; i++) {
+        heads_work_free(&t->learners[i].work);
+        free(t->learners[i].scores);
+        free(t->learners[i].score_gradient);
+        free(t->learners[i].gradient);
+        free(t->learners[i].overlap);
+    }
+    free(t->learners);
+    for (int i = 0; i < PIPELINE_SLOTS; i++) {
+        free(t->steps[i].loss);
+        free(t->steps[i].overlap);
+    }
+    free(t->order);
+    free(t->mean);
+    free(t->square);
 }
 
 int heads_train(const model *m, const heads_prompts *prompts, const train_settings *s,
                 retaining_heads *heads)
 {
-    training t = {.model = m, .prompts = prompts, .settings = s, .heads = heads};
+    training t = {.model = m, .prompts = prompts, .settings = s, .heads = heads, .threads = s->threads};
     heads_make(heads, &m->config.shape, m->layers, s->width);
     heads_fill(heads, s->seed);
     take_buffers(&t);
@@ -251,7 +349,7 @@ int heads_train(const model *m, const heads_prompts *prompts, const train_settin
     if (!status && t.step)
         fprintf(stderr, "apbench: goes on from step %lld of %s\n", (long long)t.step, state);
     if (!status)
-        status = train_steps(&t, state);
+        status = run_steps(&t, state);
     if (!status)
         status = heads_save(heads, s->out);
     if (!status) {
@@ -259,12 +357,6 @@ int heads_train(const model *m, const heads_prompts *prompts, const train_settin
         remove(state);
     }
     free(state);
-    heads_work_free(&t.work);
-    free(t.order);
-    free(t.mean);
-    free(t.square);
-    free(t.scores);
-    free(t.score_gradient);
-    free(t.gradient);
+    free_buffers(&t);
     return status;
 }
