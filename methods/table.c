@@ -48,6 +48,10 @@ static void choice_name(const char *choices, int64_t index, char *text, size_t b
 
 static int parse_option(const method_option *option, const char *value, int64_t *out)
 {
+    if (option->default_value == OPTION_AUTO && !strcmp(value, "auto")) {
+        *out = OPTION_AUTO; /* as method_describe() writes it */
+        return 0;
+    }
     if (option->kind == OPTION_TOKENS)
         return parse_size(value, out);
     const char *choices = option->kind == OPTION_BOOL ? "0|1" : option->choices;

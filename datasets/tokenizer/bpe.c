@@ -441,7 +441,8 @@ static int encode_cached(const bpe_model *model, encoder *e, const char *word, s
         cached->length = (uint8_t)bytes;
         cached->count = (uint8_t)count;
         memcpy(cached->text, word, bytes);
-        memcpy(cached->id, out->ids + before, count * sizeof *cached->id);
+        for (size_t i = 0; i < count; i++)
+            cached->id[i] = out->ids[before + i];
     }
     return 0;
 }

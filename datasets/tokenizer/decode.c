@@ -18,6 +18,7 @@ typedef struct {
 
 static void close_piece(piece_list *list)
 {
+    text_buffer_reserve(&list->text, 1); /* even an empty piece has a place */
     if (list->count == list->capacity) {
         list->capacity = list->capacity ? list->capacity * 2 : 256;
         list->end = realloc_or_die(list->end, list->capacity, sizeof *list->end);

@@ -59,6 +59,7 @@ int vocabulary_add(vocabulary *v, const char *text, size_t bytes, int64_t id)
         v->count = count;
     }
     v->entry[id] = (vocabulary_entry){v->texts.count, (uint32_t)bytes, true};
+    text_buffer_reserve(&v->texts, bytes + 1); /* even an empty text has a place */
     text_buffer_append(&v->texts, text, bytes);
     v->slot[at] = (int32_t)id;
     v->used++;

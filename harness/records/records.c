@@ -17,6 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Row numbers stay below 18 digits, so that the next one is a number too and row_of_line() reads it. */
+static const int64_t MOST_ROWS = 99999999999999999;
+
 /* A file that grows by whole lines. */
 typedef struct {
     char *path;
@@ -219,9 +222,9 @@ static int check_rows(records *all, const csv *table)
         const char *text = csv_cell(table, i, 0);
         char *end;
         long long number = strtoll(text, &end, 10);
-        if (!*text || *end || number <= all->last_row)
-            return fail("%s: row \"%s\" stands where a number above %lld belongs: choose another "
-                        "--out",
+        if (!*text || *end || number <= all->last_row || number > MOST_ROWS)
+            return fail("%s: row \"%s\" stands where a number above %lld, of at most "
+                        "17 digits, belongs: choose another --out",
                         all->rows.path, text, (long long)all->last_row);
         if (strcmp(csv_cell(table, i, commit), all->commit))
             return fail("%s holds rows of commit %s and this program is commit %s: choose another "
