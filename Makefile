@@ -196,13 +196,47 @@ bench-attention:
 	@$(AGAIN) $(BUILD)/apbench $(PEER_LIBRARY)
 	@tests/peer/gpu/run.sh $(BUILD) calls $(ARGUMENTS)
 
+# Fuzz targets (tests/fuzz), one for each parser of files and words that others write: clang's libFuzzer
+# with sanitizers, FUZZ_SECONDS each, as many at a time as there are cores. ONLY="tokenizer text" runs
+# some; what crashed one is kept in $(BUILD)/fuzz. The parsers alone are built, without CUDA, MPI or OpenMP.
+FUZZ_CC ?= clang
+FUZZ_SECONDS ?= 60
+FUZZ := $(BUILD)/fuzz
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(FUZZ)/%,$(filter-out tests/fuzz/scratch.c,$(wildcard tests/fuzz/*.c)))
+FUZZ_PARSERS := datasets/% methods/% harness/records/% harness/error.c harness/folders.c harness/options.c \
+                harness/model/config.c harness/model/json_file.c harness/model/presets.c harness/model/safetensors.c \
+                harness/comm/link.c harness/timeline.c harness/ranges.c
+FUZZ_OBJECTS := $(patsubst %.c,$(FUZZ)/objects/%.o,tests/fuzz/scratch.c $(filter $(FUZZ_PARSERS),$(SOURCES)))
+FUZZ_FLAGS := -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+              -Wall -Wextra -Wno-unknown-pragmas $(if $(WERROR),-Werror)
+FUZZ_LIBS := -ljansson -lonig -licuuc -licui18n -lpthread -lm
+
+$(FUZZ)/objects/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  FUZZ $<"
+	$(Q)$(FUZZ_CC) -I. -I$(BUILD) -D_GNU_SOURCE -MMD -MP $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -c -o $@ $<
+
+$(FUZZ)/parsers.a: $(FUZZ_OBJECTS)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(FUZZ_TARGETS): $(FUZZ)/%: $(FUZZ)/objects/tests/fuzz/%.o $(FUZZ)/parsers.a
+	@echo "  LINK $@"
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(FUZZ_LIBS)
+
+fuzz:
+	@harness/setup/packages.sh fuzz
+	@$(AGAIN) $(FUZZ_TARGETS)
+	@tests/fuzz/run.sh $(FUZZ) $(FUZZ_SECONDS) $(ONLY)
+
 # GFLOP/s and GB/s of the cpu device's operations (not a test).
 bench-kernels: setup
 	@$(AGAIN) $(BUILD)/tests/bench_kernels
 	@$(BUILD)/tests/bench_kernels
 
-.PHONY: all force tests setup test run-tests test-mpi gpu-programs test-gpu test-gpu-delays \
+.PHONY: all force tests setup test run-tests test-mpi fuzz gpu-programs test-gpu test-gpu-delays \
         test-gpu-sanitize references bench-peer bench-gpu bench-attention bench-kernels clean
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(TESTS:=.d) $(LAUNCHED:=.d) $(TEST_SUPPORT:.o=.d)
+-include $(FUZZ_OBJECTS:.o=.d) $(patsubst $(FUZZ)/%,$(FUZZ)/objects/tests/fuzz/%.d,$(FUZZ_TARGETS))
 -include $(GPU_PROGRAMS:=.d) $(GPU_SUPPORT:.o=.d) $(PEER_OBJECTS:.o=.d)

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Sees to the Debian or Ubuntu packages that the build, the tests and the plots need. Quiet and fast
-# when all are there; else installs them with apt (as root, or with sudo where it asks no password),
-# or prints the one line to type and exits with 1.
+# Sees to the Debian or Ubuntu packages that the build, the tests and the plots need; `packages.sh fuzz`
+# also to clang and its libFuzzer, which `make fuzz` alone needs. Quiet and fast when all are there;
+# else installs them with apt (as root, or with sudo where it asks no password), or prints the one line
+# to type and exits with 1.
 set -eu
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
@@ -15,6 +16,13 @@ have git || missing="$missing git"
 have pkg-config || missing="$missing pkg-config"
 have gnuplot || missing="$missing gnuplot-nox"
 have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+if [ "${1:-}" = fuzz ]; then
+    target=$(mktemp)
+    printf 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
+        clang -fsanitize=fuzzer,address,undefined -x c -o "$target" - 2>/dev/null ||
+        missing="$missing clang libclang-rt-dev"
+    rm -f "$target"
+fi
 
 if ! have dpkg-query; then
     have gcc && have make && exit 0 # another distribution: the compiler will name what it lacks
