@@ -86,6 +86,26 @@ static void put_means(page *page, grid *table, const char *title, const char *co
     }
 }
 
+/* Lines of means of the error of the last layer's output, by place, where the file has it. */
+static void put_errors(page *page, grid *table, const int *series, int series_count, int64_t length,
+                       const char **tasks, int task_count)
+{
+    static const struct {
+        const char *column, *title;
+    } places[] = {
+        {"error_start", "error of last layer, block start"},
+        {"error_end", "error of last layer, block end"},
+        {"error_document", "error of last layer, document"},
+        {"error_query", "error of last layer, query"},
+    };
+    int found = 0;
+    for (int i = 0; i < series_count && !found; i++)
+        mean_over_tasks(page, series[i], length, places[0].column, tasks, task_count, &found);
+    for (size_t k = 0; found && k < sizeof places / sizeof *places; k++)
+        put_means(page, table, places[k].title, places[k].column, series, series_count, length,
+                  tasks, task_count, false);
+}
+
 void print_accuracy(page *page, int64_t length, const char *column)
 {
     const results *all = page->all;
@@ -130,6 +150,7 @@ void print_accuracy(page *page, int64_t length, const char *column)
                   tasks, task_count, false);
         put_means(page, &table, "same first token, share", "top1", series, series_count, length,
                   tasks, task_count, false);
+        put_errors(page, &table, series, series_count, length, tasks, task_count);
     }
     grid_print(&table, page->out);
     if (!strcmp(column, "score") && page->scores && page->scores->count)

@@ -10,11 +10,13 @@
 
 enum { MOST_ROWS = 256 };
 
-static void keep_rows(void *argument, device *dev, const float *x, int64_t rows)
+/* Under flash on one host the plan's kept rows are the document. */
+static int keep_rows(void *argument, comm *links, const plan *plan, const float *x)
 {
     positions *p = argument;
-    dev->download(dev, p->residual, x,
-                  (size_t)rows * (size_t)p->model->config.shape.hidden * sizeof *x);
+    links->dev->download(links->dev, p->residual, x,
+                         (size_t)plan->kept_rows * (size_t)p->model->config.shape.hidden * sizeof *x);
+    return 0;
 }
 
 static void keep_last(void *argument, int step, int32_t id, const float *logits)

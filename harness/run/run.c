@@ -111,10 +111,24 @@ static void take_token(host *h, int step)
     run->blocked += monotonic_seconds() - since;
 }
 
+/* Lets whoever asked for it look at the residual stream: of the plan's rows, then of the query's. */
+static int show_rows(host *h, bool query)
+{
+    const run_request *r = h->run->request;
+    if (query ? !r->on_query_rows : !r->on_rows)
+        return 0;
+    int status;
+    timeline_entry *aside = timeline_pause(h->links->time, ENTRY_PAUSE, 0);
+    LEAF(h->links->time, "watch")
+    status = query ? r->on_query_rows(r->argument, h->links, h->few_x)
+                   : r->on_rows(r->argument, h->links, &h->plan, h->x);
+    timeline_resume(h->links->time, aside);
+    return status;
+}
+
 static int generate(host *h)
 {
     runner *run = h->run;
-    const run_request *r = run->request;
     timeline *time = h->links->time;
     const cell *c = h->cell;
     if (run->started == 0)
@@ -126,10 +140,10 @@ static int generate(host *h)
     int rank = h->links->rank;
     result->host_flops[rank] = (double)timeline_flops(time);
     result->host_bytes_sent[rank] = (double)h->links->bytes_sent;
-    if (r->on_rows)
-        r->on_rows(r->argument, h->dev, h->x, h->plan.kept_rows);
+    if (show_rows(h, false))
+        return -1;
 
-    if (host_few_rows(h, c->query, 0))
+    if (host_few_rows(h, c->query, 0) || show_rows(h, true))
         return -1;
     for (int step = 0;; step++) {
         if (step > 0) {

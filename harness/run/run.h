@@ -34,9 +34,13 @@ typedef struct {
     bool synchronised;       /* under a profiler: each range waits for the device's work in it */
     /* Called on host 0 after each token with its logits [vocab] in host memory; may be NULL. */
     void (*on_token)(void *argument, int step, int32_t id, const float *logits);
-    /* Called on each host after the document's last layer with the residual stream of its first
-     * `rows` rows, on the device; may be NULL. It may wait for the device, so nothing is timed then. */
-    void (*on_rows)(void *argument, device *, const float *x, int64_t rows);
+    /* Called on each host after the document's last layer with the residual stream of the plan's rows,
+     * x [plan->rows, hidden] on the device; and after the query phase's with the query's rows,
+     * x [cell->query, hidden], alike on all hosts. Either may be NULL. All hosts of the cell make the
+     * call, so it may reduce over them. It may wait for the device: the hosts' clocks stand still, but
+     * wall_s runs on. -1 with a sentence ends the run. */
+    int (*on_rows)(void *argument, comm *, const plan *, const float *x);
+    int (*on_query_rows)(void *argument, comm *, const float *x);
     void *argument;
 } run_request;
 

@@ -165,6 +165,9 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
         if (sum.compared) {
             record_number(&row, ACCURACY_KL, sum.kl / (double)sum.compared);
             record_number(&row, ACCURACY_TOP1, (double)sum.same_first / (double)sum.compared);
+            for (int place = 0; place < ERROR_PLACES; place++)
+                record_number(&row, ACCURACY_ERROR_START + place,
+                              sum.errors[place] / (double)sum.compared);
         }
         snprintf(line + used, sizeof line - used, ", score %.2f", score);
     }

@@ -1,5 +1,6 @@
 /* The accuracy sweep: runs tasks' samples under each method, scores the answers, and measures how
- * far the first token's distribution is from exact attention's on the same sample. */
+ * far the first token's distribution and the last layer's output are from exact attention's on the
+ * same sample. */
 #ifndef HARNESS_ACCURACY_H
 #define HARNESS_ACCURACY_H
 #include "datasets/task.h"
@@ -23,6 +24,8 @@ typedef struct {
     const char *file;      /* official file instead of our own generator, with one task */
     const char *haystack;
     bool chat, fidelity;
+    size_t exact_room;     /* host memory for the residual streams of a group's exact runs: those
+                            * beyond are run again for each row */
     scorer_kind scorer;
     int64_t layers, seed;
     const char *retaining_heads;

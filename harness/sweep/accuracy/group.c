@@ -16,10 +16,12 @@ void group_close(group *g)
         task_sample_free(&g->samples[i].sample);
         prompt_free(&g->samples[i].prompt);
         logits_trace_free(&g->samples[i].exact);
+        free(g->samples[i].exact_rows);
     }
     free(g->samples);
     g->samples = NULL;
     g->count = 0;
+    g->exact_bytes = 0;
 }
 
 int group_open(group *g)

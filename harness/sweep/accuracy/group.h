@@ -11,6 +11,8 @@ typedef struct {
     task_sample sample;
     prompt prompt;
     logits_trace exact; /* first token under flash; empty until needed */
+    float *exact_rows;  /* residual stream under flash [document + query, hidden]; NULL until needed,
+                         * and again when the group has no room to keep it */
 } group_sample;
 
 typedef struct {
@@ -20,6 +22,7 @@ typedef struct {
     int64_t length;
     group_sample *samples;
     int64_t count;
+    size_t exact_bytes; /* in exact_rows of all samples */
     double deadline; /* of the row in hand; 0 = none */
     const char *lacking; /* why the model has no weights, NULL when it has: all rows are `oom` */
 } group;

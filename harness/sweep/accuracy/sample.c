@@ -1,6 +1,7 @@
 /* Runs one sample under a cell and under flash, and scores and records it. See sample.h. */
 #include "harness/sweep/accuracy/sample.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,11 +21,34 @@ int sample_cell(const group *g, const char *method_text, int hosts, const group_
     return c->method->resolve ? c->method->resolve(c) : 0;
 }
 
+/* What a run is watched for. */
+typedef struct {
+    logits_trace logits; /* of the first token */
+    residual_watch rows;
+} watch;
+
+static void watch_token(void *argument, int step, int32_t id, const float *logits)
+{
+    logits_trace_token(&((watch *)argument)->logits, step, id, logits);
+}
+
+static int watch_rows(void *argument, comm *links, const plan *p, const float *x)
+{
+    return residual_watch_rows(&((watch *)argument)->rows, links, p, x);
+}
+
+static int watch_query(void *argument, comm *links, const float *x)
+{
+    return residual_watch_query(&((watch *)argument)->rows, links, x);
+}
+
+/* exact, keep: see residual_watch; both NULL watches the first token alone. */
 static int run(const group *g, const cell *c, const group_sample *one, int64_t new_tokens,
-               logits_trace *trace, run_result *result)
+               const float *exact, float *keep, watch *w, run_result *result)
 {
     const accuracy_sweep *s = g->sweep;
-    *trace = (logits_trace){.vocab = g->model->config.shape.vocab, .most = 1};
+    w->logits = (logits_trace){.vocab = g->model->config.shape.vocab, .most = 1};
+    residual_watch_open(&w->rows, c, exact, keep);
     run_request request = {
         .model = g->model,
         .cell = c,
@@ -35,8 +59,10 @@ static int run(const group *g, const cell *c, const group_sample *one, int64_t n
         .stop_ids = g->model->config.stop_ids,
         .stop_count = g->model->config.stop_count,
         .deadline = g->deadline,
-        .on_token = logits_trace_token,
-        .argument = trace,
+        .on_token = watch_token,
+        .on_rows = exact || keep ? watch_rows : NULL,
+        .on_query_rows = exact || keep ? watch_query : NULL,
+        .argument = w,
     };
     *result = (run_result){0};
     int status = run_cell(&request, result);
@@ -44,31 +70,98 @@ static int run(const group *g, const cell *c, const group_sample *one, int64_t n
     return status;
 }
 
-/* Logits reach the leading process only; the others note that the reference has been run. */
-static void mark_exact(group_sample *one)
+static void watch_free(watch *w)
 {
-    if (!one->exact.steps)
-        one->exact.steps = -1;
+    logits_trace_free(&w->logits);
+    residual_watch_close(&w->rows);
 }
 
-/* The exact distribution of a sample's first token, computed when it is first asked for. */
-static int need_exact(const group *g, group_sample *one, size_t *wanted_bytes)
+/* ---- The exact reference ---- */
+
+static bool is_reference(const cell *c)
 {
-    if (one->exact.steps || !g->sweep->fidelity)
+    return c->method->single_host && c->method->exact;
+}
+
+static size_t exact_bytes(const group *g, const group_sample *one)
+{
+    return (size_t)(one->prompt.document + one->prompt.query) *
+           (size_t)g->model->config.shape.hidden * sizeof(float);
+}
+
+static float *exact_buffer(const group *g, const group_sample *one)
+{
+    return alloc_or_die(exact_bytes(g, one), 1);
+}
+
+/* Takes over what a run under flash left: its first token, which only the leading process has (the
+ * others note that it has been run), and its rows, which every host is compared with. */
+static int keep_exact(group *g, group_sample *one, watch *w, float *rows)
+{
+    const accuracy_sweep *s = g->sweep;
+    if (!one->exact.steps) {
+        one->exact = w->logits;
+        w->logits = (logits_trace){0};
+        if (!one->exact.steps)
+            one->exact.steps = -1;
+    }
+    if (!rows)
+        return 0;
+    one->exact_rows = rows;
+    g->exact_bytes += exact_bytes(g, one);
+    size_t piece = (size_t)64 << 20, all = s->driver->projected ? 0 : exact_bytes(g, one);
+    for (size_t done = 0; done < all; done += piece)
+        if (s->driver->share(s->driver, (char *)rows + done, all - done < piece ? all - done : piece))
+            return -1;
+    return 0;
+}
+
+/* The exact first token and rows of a sample, computed where they are not kept. */
+static int need_exact(group *g, group_sample *one, size_t *wanted_bytes)
+{
+    if (!g->sweep->fidelity || (one->exact.steps && one->exact_rows))
         return 0;
     cell c;
-    run_result result = {0};
-    logits_trace trace = {0};
-    int status = sample_cell(g, "flash", 1, one, NULL, &c);
-    if (!status)
-        status = run(g, &c, one, 1, &trace, &result);
-    one->exact = trace;
-    if (!status)
-        mark_exact(one);
+    if (sample_cell(g, "flash", 1, one, NULL, &c))
+        return -1;
+    watch w;
+    run_result result;
+    float *rows = exact_buffer(g, one);
+    int status = run(g, &c, one, 1, NULL, rows, &w, &result);
     *wanted_bytes = result.wanted_bytes;
+    if (status)
+        free(rows);
+    else
+        status = keep_exact(g, one, &w, rows);
+    watch_free(&w);
     run_result_free(&result);
     return status;
 }
+
+/* Lets go of the sample's exact rows when the group has no room to keep them. */
+static void trim_exact(group *g, group_sample *one)
+{
+    if (!one->exact_rows || g->exact_bytes <= g->sweep->exact_room)
+        return;
+    free(one->exact_rows);
+    one->exact_rows = NULL;
+    g->exact_bytes -= exact_bytes(g, one);
+}
+
+/* Where the run in hand is the reference itself: a place for its rows, if they are wanted and can stay. */
+static float *exact_rows_wanted(const group *g, const cell *c, const group_sample *one)
+{
+    if (!is_reference(c) || !g->sweep->fidelity || one->exact_rows ||
+        g->exact_bytes + exact_bytes(g, one) > g->sweep->exact_room)
+        return NULL;
+    cell other;
+    for (int k = 0; k < g->sweep->methods.count; k++)
+        if (!method_parse(g->sweep->methods.items[k], &other) && !is_reference(&other))
+            return exact_buffer(g, one);
+    return NULL;
+}
+
+/* ---- Scoring ---- */
 
 /* Only the leading process scores and writes: what became of that, all must know. */
 static int leader_did(const group *g, int status)
@@ -88,10 +181,38 @@ static json_t *json_text(const char *bytes, size_t count)
     return value ? value : json_string("");
 }
 
+/* How far the sample is from the exact run. */
+static void compare(const group_sample *one, const watch *w, json_t *line, totals *sum)
+{
+    const logits_trace *trace = &w->logits;
+    double kl = logits_kl(one->exact.logits, trace->logits, trace->vocab);
+    bool same = logits_best(one->exact.logits, trace->vocab) ==
+                logits_best(trace->logits, trace->vocab);
+    sum->kl += kl;
+    sum->same_first += same;
+    sum->compared++;
+    json_object_set_new(line, "kl", json_real(kl));
+    json_object_set_new(line, "top1", json_integer(same));
+    residual_watch_means(&w->rows, sum->errors);
+    for (int place = 0; place < ERROR_PLACES; place++)
+        json_object_set_new(line, error_place_names[place], json_real(sum->errors[place]));
+    json_t *hosts = json_array();
+    for (int rank = 0; rank < w->rows.hosts; rank++) {
+        json_t *host = json_array();
+        for (int place = ERROR_START; place <= ERROR_DOCUMENT; place++) {
+            double mean = error_mean(w->rows.by_host[rank * ERROR_PLACES + place]);
+            json_array_append_new(host, isnan(mean) ? json_null() : json_real(mean));
+        }
+        json_array_append_new(hosts, host);
+    }
+    json_object_set_new(line, "errors_by_host", hosts);
+}
+
 /* Scores the answer: the sample's line and totals. */
-static int score(const group *g, const cell *c, const group_sample *one, const logits_trace *trace,
+static int score(const group *g, const cell *c, const group_sample *one, const watch *w,
                  const run_result *result, sample_result *scored)
 {
+    double seconds = result->wall_s - w->rows.seconds;
     totals *sum = &scored->sum;
     size_t bytes;
     char *text =
@@ -122,21 +243,13 @@ static int score(const group *g, const cell *c, const group_sample *one, const l
     json_object_set_new(line, "prediction", json_text(text, bytes));
     json_object_set_new(line, "references", references);
     json_object_set_new(line, "score", json_real(points));
-    json_object_set_new(line, "seconds", json_real(result->wall_s));
+    json_object_set_new(line, "seconds", json_real(seconds));
     sum->score += points;
     sum->nulls += null;
-    sum->seconds += result->wall_s;
+    sum->seconds += seconds;
     sum->done++;
-    if (one->exact.steps > 0 && !c->method->single_host) {
-        double kl = logits_kl(one->exact.logits, trace->logits, trace->vocab);
-        bool same = logits_best(one->exact.logits, trace->vocab) ==
-                    logits_best(trace->logits, trace->vocab);
-        sum->kl += kl;
-        sum->same_first += same;
-        sum->compared++;
-        json_object_set_new(line, "kl", json_real(kl));
-        json_object_set_new(line, "top1", json_integer(same));
-    }
+    if (one->exact.steps > 0 && w->rows.exact)
+        compare(one, w, line, sum);
     scored->line = line;
     free(text);
     return status;
@@ -150,20 +263,22 @@ int sample_run(group *g, const char *method_text, int hosts, const cell *resolve
     cell c;
     if (sample_cell(g, method_text, hosts, one, resolved, &c))
         return fail_within("sample %lld", (long long)index);
-    if (!c.method->single_host && need_exact(g, one, &got->wanted_bytes))
+    if (!is_reference(&c) && need_exact(g, one, &got->wanted_bytes))
         return -1;
-    logits_trace trace;
+    watch w;
     run_result result;
-    int status = run(g, &c, one, one->sample.tokens_to_generate, &trace, &result);
+    float *keep = exact_rows_wanted(g, &c, one);
+    int status = run(g, &c, one, one->sample.tokens_to_generate,
+                     is_reference(&c) ? NULL : one->exact_rows, keep, &w, &result);
     got->wanted_bytes = result.wanted_bytes;
     if (!status)
-        status = leader_did(g, g->sweep->leader ? score(g, &c, one, &trace, &result, got) : 0);
-    if (!status && c.method->single_host && !one->exact.steps) {
-        one->exact = trace; /* the reference itself: kept for the methods to come */
-        trace = (logits_trace){0};
-        mark_exact(one);
-    }
-    logits_trace_free(&trace);
+        status = leader_did(g, g->sweep->leader ? score(g, &c, one, &w, &result, got) : 0);
+    if (status)
+        free(keep);
+    else if (is_reference(&c) && g->sweep->fidelity)
+        status = keep_exact(g, one, &w, keep);
+    trim_exact(g, one);
+    watch_free(&w);
     run_result_free(&result);
     return status;
 }
@@ -181,6 +296,8 @@ int sample_record(const group *g, const sample_result *got, totals *row)
     row->compared += got->sum.compared;
     row->same_first += got->sum.same_first;
     row->raised += got->sum.raised;
+    for (int place = 0; place < ERROR_PLACES; place++)
+        row->errors[place] += got->sum.errors[place];
     return leader_did(g, status);
 }
 

@@ -5,6 +5,7 @@
 #define HARNESS_SWEEP_ACCURACY_SAMPLE_H
 #include <jansson.h>
 
+#include "harness/sweep/accuracy/fidelity.h"
 #include "harness/sweep/accuracy/group.h"
 #include "methods/method.h"
 
@@ -12,6 +13,7 @@
 typedef struct {
     double score, kl, seconds;
     int64_t done, nulls, compared, same_first, raised; /* raised: unscorable answers, counted 0 */
+    double errors[ERROR_PLACES]; /* of the `compared` samples, as kl is */
 } totals;
 
 /* What came of one sample. */
