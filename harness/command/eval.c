@@ -41,7 +41,7 @@ int command_eval(int argc, char **argv)
     machine_flags flags = MACHINE_FLAGS_DEFAULT;
     static text_list names;
     const char *preset = NULL, *out = "results/local/accuracy.csv", *scorer = "official";
-    bool no_chat = false, no_fidelity = false;
+    bool no_chat = false, no_fidelity = false, dry_run = false;
     flags.seed = 42; /* RULER's */
     parse_texts("smollm2", &s.models);
     parse_texts("flash,star,apb", &s.methods);
@@ -62,6 +62,7 @@ int command_eval(int argc, char **argv)
         {"scorer", FLAG_TEXT, &scorer, "NAME", "official or apb: whose copy of InfiniteBench's"},
         {"no-fidelity", FLAG_SWITCH, &no_fidelity, NULL, "leave out what compares with flash"},
         {"out", FLAG_TEXT, &out, "FILE", "CSV to append to"},
+        {"dry-run", FLAG_SWITCH, &dry_run, NULL, "list the rows and how much work they would be"},
         MACHINE_FLAGS(flags),
     };
     int parsed = preset_options_parse(usage, table, FLAG_COUNT(table), argc, argv);
@@ -93,13 +94,13 @@ int command_eval(int argc, char **argv)
     size_t total;
     m.dev->memory(m.dev, &s.room, &total);
     int status = m.driver->share(m.driver, &s.room, sizeof s.room); /* all judge alike */
-    if (!status && m.leader) {
+    if (!status && m.leader && !dry_run) {
         s.records = records_open(out, RECORD_ACCURACY, BUILD_COMMIT);
         status = s.records ? 0 : -1;
     }
     status = m.driver->agree(m.driver, status);
     if (!status)
-        status = accuracy_run(&s);
+        status = dry_run ? accuracy_dry_run(&s) : accuracy_run(&s);
     int exit_status = status ? machine_failed(&m) : s.failed > 0;
     if (s.records)
         records_close(s.records);

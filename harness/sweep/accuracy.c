@@ -9,6 +9,7 @@
 #include "harness/error.h"
 #include "harness/run/together.h"
 #include "harness/sweep/accuracy/group.h"
+#include "harness/sweep/accuracy/judge.h"
 #include "harness/sweep/accuracy/sample.h"
 #include "harness/sweep/cells.h"
 #include "harness/sweep/progress.h"
@@ -67,62 +68,19 @@ static int run_samples(group *g, const char *method_text, int hosts, const cell 
     return status;
 }
 
-/* The sample with the shortest document. Options with defaults by length are resolved on it: an anchor
- * that fits its blocks fits all others. */
-static const group_sample *shortest_sample(const group *g)
-{
-    const group_sample *shortest = &g->samples[0];
-    for (int64_t i = 1; i < g->count; i++)
-        if (g->samples[i].prompt.document < shortest->prompt.document)
-            shortest = &g->samples[i];
-    return shortest;
-}
-
-/* Whether the longest sample fits the device; else the CSV's word for it and the reason. */
-static int judge(const group *g, const char *method_text, int hosts, const cell *resolved,
-                 char *word, size_t word_bytes, char *reason, size_t reason_bytes)
-{
-    const group_sample *longest = &g->samples[0];
-    for (int64_t i = 1; i < g->count; i++)
-        if (g->samples[i].prompt.document > longest->prompt.document)
-            longest = &g->samples[i];
-    sweep_cell judged = {0};
-    if (sample_cell(g, method_text, hosts, longest, resolved, &judged.cell))
-        return 0; /* run_samples() says so of the sample */
-    sweep_cell_judge(&judged, g->model, g->sweep->dev, g->sweep->room, g->sweep->driver->projected,
-                     longest->sample.tokens_to_generate);
-    if (judged.verdict == CELL_RUNS)
-        return 0;
-    snprintf(word, word_bytes, "%s", cell_verdict_names[judged.verdict]);
-    snprintf(reason, reason_bytes, "%s", judged.reason);
-    return -1;
-}
-
 /* Runs one method on the group's samples and writes the row. */
 static int run_row(group *g, const char *method_text, int hosts, progress *progress)
 {
     accuracy_sweep *s = g->sweep;
-    cell resolved;
+    row_verdict verdict;
     record row;
-    char status_word[32] = "ok", reason[1024] = "";
     totals sum = {0};
     size_t wanted_bytes = 0;
     double start = monotonic_seconds();
     g->deadline = s->timeout > 0 ? start + s->timeout : 0;
-    int status = sample_cell(g, method_text, hosts, shortest_sample(g), NULL, &resolved);
-    if (status) {
-        snprintf(status_word, sizeof status_word, "unsupported");
-        snprintf(reason, sizeof reason, "%s", fail_text());
-    } else {
-        status = judge(g, method_text, hosts, &resolved, status_word, sizeof status_word, reason,
-                       sizeof reason);
-        if (!status && g->lacking) {
-            snprintf(status_word, sizeof status_word, "%s", cell_verdict_names[CELL_OOM]);
-            snprintf(reason, sizeof reason, "%s", g->lacking);
-            status = -1;
-        }
-    }
-    fill_row(g, &resolved, method_text, &row);
+    row_judge(g, method_text, hosts, &verdict);
+    int status = verdict.runs ? 0 : -1;
+    fill_row(g, &verdict.resolved, method_text, &row);
     bool wanted = !s->records || !records_done(s->records, &row);
     if (s->driver->share(s->driver, &wanted, sizeof wanted)) {
         record_clear(&row);
@@ -134,29 +92,29 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
         record_clear(&row);
         return 0;
     }
-    if (!status && run_samples(g, method_text, hosts, &resolved, &sum, &wanted_bytes)) {
-        snprintf(status_word, sizeof status_word, "%s",
+    if (!status && run_samples(g, method_text, hosts, &verdict.resolved, &sum, &wanted_bytes)) {
+        snprintf(verdict.word, sizeof verdict.word, "%s",
                  wanted_bytes ? cell_verdict_names[CELL_OOM] : "failed");
-        snprintf(reason, sizeof reason, "%s", fail_text());
+        snprintf(verdict.reason, sizeof verdict.reason, "%s", fail_text());
         s->failed += !wanted_bytes;
         status = -1;
     }
-    record_text(&row, ACCURACY_STATUS, status_word);
-    record_text(&row, ACCURACY_DETAIL, reason);
+    record_text(&row, ACCURACY_STATUS, verdict.word);
+    record_text(&row, ACCURACY_DETAIL, verdict.reason);
     char line[2048], length[32];
     size_t used = (size_t)snprintf(line, sizeof line, "%s %s, %d host%s, %s of %s: %s",
                                    g->model->name, method_text, hosts, hosts == 1 ? "" : "s",
                                    g->task->name, format_size(g->length, length, sizeof length),
-                                   status_word);
+                                   verdict.word);
     if (status) {
-        snprintf(line + used, sizeof line - used, ": %s", reason);
+        snprintf(line + used, sizeof line - used, ": %s", verdict.reason);
     } else if (s->leader) {
         if (s->driver->remark && s->driver->remark(s->driver))
             record_text(&row, ACCURACY_DETAIL, s->driver->remark(s->driver));
         if (sum.raised) {
-            snprintf(reason, sizeof reason, "the official scorer raises on %lld answers: counted 0",
-                     (long long)sum.raised);
-            record_text(&row, ACCURACY_DETAIL, reason);
+            snprintf(verdict.reason, sizeof verdict.reason,
+                     "the official scorer raises on %lld answers: counted 0", (long long)sum.raised);
+            record_text(&row, ACCURACY_DETAIL, verdict.reason);
         }
         double score = score_percent(sum.score, sum.done);
         record_number(&row, ACCURACY_SCORE, score);

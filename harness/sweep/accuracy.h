@@ -38,4 +38,8 @@ typedef struct {
 /* Runs all cells that the records do not have yet. -1 when the sweep cannot go on; failed cells are
  * rows and are counted. */
 int accuracy_run(accuracy_sweep *);
+
+/* Prints instead what would run: rows with their samples, tokens and resolved options, and the sums.
+ * No weights are loaded and no row is written or looked up. */
+int accuracy_dry_run(accuracy_sweep *);
 #endif

@@ -6,6 +6,9 @@
 
 #include "harness/error.h"
 
+/* RULER's tasks that need no files of others. */
+#define OWN_TASKS "--tasks niah,vt,cwe,fwe "
+
 const preset preset_table[] = {
     {"quick", "speed", "what run_all.sh times on a machine without a GPU: minutes",
      "--models smollm2 --methods flash,ring,zigzag,ulysses,star,apb --hosts 1,2,3,4,8 "
@@ -22,6 +25,28 @@ const preset preset_table[] = {
     {"niah", "eval", "the eight needle tasks on the default model, 20 samples each: two hours on two cores",
      "--models smollm2 --methods flash,star,apb --hosts 4 --lengths 1K,2K --tasks niah "
      "--samples 20"},
+    {"study", "eval", "the default model at 1K to 8K on 4 and 8 hosts, 50 samples a task: an hour on a GPU",
+     "--models smollm2 --methods flash,star,apb --hosts 4,8 --lengths 1K,2K,4K,8K " OWN_TASKS
+     "--samples 50"},
+    {"ablation", "eval", "APB less its parts, as the paper's table 3, at 4K on 8 hosts",
+     "--models smollm2 --methods flash,apb:compressor=retaining,"
+     "apb:compressor=retaining:query_in_anchor=0,apb:compressor=random,"
+     "apb:compressor=random:query_in_anchor=0,apb:passing=0,apb:passing=0:query_in_anchor=0,"
+     "apb:anchor=0:compressor=retaining,apb:anchor=0:compressor=random,apb:anchor=0:passing=0 "
+     "--hosts 8 --lengths 4K " OWN_TASKS "--samples 50"},
+    {"compressors", "eval", "APB with every compressor, beside StarAttn, at 4K on 8 hosts",
+     "--models smollm2 --methods flash,star,apb:compressor=retaining,apb:compressor=query,"
+     "apb:compressor=random,apb:compressor=recency,apb:compressor=sink "
+     "--hosts 8 --lengths 4K " OWN_TASKS "--samples 50"},
+    {"budgets", "eval", "APB's anchor and passing lengths, one at a time, at 4K on 8 hosts",
+     "--models smollm2 --methods flash,star:anchor=128,apb:anchor=64:passing=64,"
+     "apb:anchor=128:passing=64,apb:anchor=192:passing=64,apb:anchor=256:passing=64,"
+     "apb:anchor=384:passing=64,apb:anchor=128:passing=0,apb:anchor=128:passing=16,"
+     "apb:anchor=128:passing=32,apb:anchor=128:passing=128,apb:anchor=128:passing=256 "
+     "--hosts 8 --lengths 4K " OWN_TASKS "--samples 50"},
+    {"blocks", "eval", "the length of blocks alone: 2 to 16 hosts at 4K, anchor and passing fixed",
+     "--models smollm2 --methods flash,star:anchor=128,apb:anchor=128:passing=64 "
+     "--hosts 2,4,8,16 --lengths 4K " OWN_TASKS "--samples 50"},
     {"paper-table14", "speed", "prefill seconds by length, Llama-3.1-8B on 8 hosts (and figure 1)",
      "--models llama-3.1-8b --methods flash,ulysses,ring,zigzag,star,apb:schedule=table14 "
      "--hosts 8 --lengths 32K,64K,128K,256K,512K,1M --reps 1 --warmup 1 --new-tokens 1 "
