@@ -233,6 +233,51 @@ static void expect_heads(const model *m, const checkpoint *c)
     }
 }
 
+/* The preset that lies under the cache has heads in the repository, where they are there: behind those
+ * that lie beside the model and those that are given. */
+Test(weights, retaining_heads_of_a_preset)
+{
+    checkpoint heads = small;
+    heads.type = DTYPE_BF16;
+    char *command = format_text("mkdir -p %s/models/smollm2 %s/results/heads", directory, directory);
+    cr_assert_eq(system(command), 0);
+    free(command);
+    char *place = format_text("%s/models/smollm2", directory);
+    write_checkpoint(place, &small);
+    setenv("APBENCH_CACHE", directory, 1);
+    setenv("APBENCH_HOME", directory, 1);
+    model *m = open_or_assert("smollm2", 0, NULL);
+    cr_expect_eq(m->retaining_width, 0);
+    model_close(m);
+
+    char *elsewhere = temporary_directory();
+    heads.retaining_width = 12;
+    write_checkpoint(elsewhere, &heads);
+    command = format_text("cp %s/retaining_heads.safetensors %s/results/heads/smollm2.safetensors",
+                          elsewhere, directory);
+    cr_assert_eq(system(command), 0);
+    free(command);
+    m = open_or_assert("smollm2", 0, NULL);
+    expect_heads(m, &heads);
+    cr_expect_str_eq(m->origin, "", "a preset is known by its name");
+    model_close(m);
+    m = open_or_assert(place, 0, NULL); /* by its directory it is any model */
+    cr_expect_eq(m->retaining_width, 0);
+    model_close(m);
+    m = model_open("smollm2", NULL, 0, 7, NULL); /* described alone */
+    cr_assert(m, "%s", fail_text());
+    cr_expect_eq(m->retaining_width, 12);
+    model_close(m);
+
+    heads.retaining_width = 20;
+    write_checkpoint(place, &heads);
+    m = open_or_assert("smollm2", 0, NULL);
+    expect_heads(m, &heads);
+    model_close(m);
+    free(place);
+    remove_directory(elsewhere);
+}
+
 Test(weights, retaining_heads_from_beside_the_model_and_from_a_flag)
 {
     checkpoint heads = small;

@@ -275,7 +275,7 @@ static int command_evaluate(int argc, char **argv)
     const flag table[] = {
         HEADS_FLAGS(f),
         {"retaining-heads", FLAG_TEXT, &f.flags.retaining_heads, "FILE",
-         "heads (default: retaining_heads.safetensors beside the model)"},
+         "heads (default: the model's own)"},
     };
     int parsed = options_parse(
         "apbench heads eval --model M --retaining-heads FILE --data FILES [...]\n"

@@ -349,18 +349,17 @@ static void fill_weights(model *m, uint64_t seed)
 
 /* ---- Opening ---- */
 
-/* The path of the retaining heads to load, to be freed; NULL when there are none. */
-static char *retaining_path(const model *m, const char *given)
+char *model_heads_path(const char *name, const char *directory, const char *given)
 {
     if (given)
         return copy_text(given);
-    if (!m->directory)
+    if (!directory)
         return NULL;
-    char *path = format_text("%s/retaining_heads.safetensors", m->directory);
+    char *path = format_text("%s/retaining_heads.safetensors", directory);
     if (!access(path, F_OK) || errno != ENOENT)
         return path;
     free(path);
-    return NULL;
+    return model_preset_heads(name);
 }
 
 static int open_tokenizer(model *m)
@@ -436,7 +435,7 @@ model *model_open(const char *name, device *dev, int layers, uint64_t seed,
     }
     m->layer = alloc_or_die((size_t)m->layers, sizeof *m->layer);
     safetensors *files = NULL, *heads = NULL;
-    char *heads_path = retaining_path(m, retaining_heads);
+    char *heads_path = model_heads_path(name, directory, retaining_heads);
     if (directory && (open_tokenizer(m) || !(files = safetensors_open(directory))))
         status = -1;
     if (!status && heads_path && !(heads = safetensors_open(heads_path)))

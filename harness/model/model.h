@@ -60,9 +60,18 @@ int model_config_read(const char *directory, model_config *);
 typedef struct {
     const char *name, *summary;
     model_config config; /* config.shape.layers == 0: a directory under the cache */
+    const char *heads;   /* its retaining heads, a file of the repository that may not be there; or NULL */
 } model_preset;
 extern const model_preset model_presets[];
 extern const int model_preset_count;
+
+/* The file of the preset's own retaining heads, to be freed; NULL when `name` is no preset or there
+ * is no such file. */
+char *model_preset_heads(const char *name);
+
+/* The retaining heads that model_open() loads (see there), to be freed; NULL when there are none.
+ * name, directory: as model_resolve() has them. */
+char *model_heads_path(const char *name, const char *directory_or_null, const char *given_or_null);
 
 /* What a name stands for, without loading weights: fills config and tells the directory (NULL for
  * random weights; to be freed). name: a preset or a directory. */
@@ -71,7 +80,7 @@ int model_resolve(const char *name, model_config *, char **directory);
 /* Opens a model on a device, or only describes it where the device is NULL: configuration,
  * tokenizer and width of the retaining heads, but no weights. layers 0 = all. retaining_heads: a
  * safetensors file (or directory) in Locret's layout, or NULL for DIR/retaining_heads.safetensors
- * if it exists; random weights get random heads of width 1024. NULL with a sentence in fail_text()
+ * if it exists, else the preset's own if it exists; random weights get random heads of width 1024. NULL with a sentence in fail_text()
  * on failure; it begins with "out of memory" when the device has not enough for the weights. A
  * device whose attention does not serve the model's head size is refused. */
 model *model_open(const char *name, device *, int layers, uint64_t seed,

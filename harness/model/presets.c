@@ -3,6 +3,7 @@
  * generation_config.json) of the models that the paper measures. */
 #include "harness/error.h"
 #include "harness/model/model.h"
+#include "harness/program_files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@ const model_preset model_presets[] = {
     {
         .name = "smollm2",
         .summary = "SmolLM2-135M-Instruct, pretrained, the default (made by `make setup`)",
+        .heads = "results/heads/smollm2.safetensors",
     },
     {
         /* meta-llama/Llama-3.1-8B-Instruct */
@@ -109,13 +111,24 @@ static char *preset_names(void)
     return names;
 }
 
+static const model_preset *find_preset(const char *name)
+{
+    for (int i = 0; i < model_preset_count; i++)
+        if (!strcmp(name, model_presets[i].name))
+            return &model_presets[i];
+    return NULL;
+}
+
+char *model_preset_heads(const char *name)
+{
+    const model_preset *preset = find_preset(name);
+    return preset && preset->heads ? program_file(preset->heads) : NULL;
+}
+
 int model_resolve(const char *name, model_config *config, char **directory)
 {
     *directory = NULL;
-    const model_preset *preset = NULL;
-    for (int i = 0; i < model_preset_count; i++)
-        if (!strcmp(name, model_presets[i].name))
-            preset = &model_presets[i];
+    const model_preset *preset = find_preset(name);
     if (preset && preset->config.shape.layers) {
         *config = preset->config;
         return 0;
