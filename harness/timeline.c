@@ -23,6 +23,11 @@ uint64_t timeline_flops(timeline *time)
     return time->flops;
 }
 
+static device_mark mark_now(timeline *time)
+{
+    return time->untimed ? (device_mark){0} : time->dev->mark(time->dev);
+}
+
 static timeline_entry *append(timeline *time, entry_kind kind, int what)
 {
     timeline_flops(time);
@@ -33,8 +38,7 @@ static timeline_entry *append(timeline *time, entry_kind kind, int what)
     }
     timeline_entry *entry = &time->entries[time->count++];
     *entry = (timeline_entry){.kind = kind, .what = what, .handle = -1, .to = -1, .from = -1};
-    entry->before = time->dev->mark(time->dev);
-    entry->after = entry->before;
+    entry->before = entry->after = mark_now(time);
     return entry;
 }
 
@@ -145,7 +149,7 @@ void timeline_resume(timeline *time, timeline_entry *entry)
         for (int i = 0; i < time->range_count; i++)
             if (!time->ranges[i].leaf || i + 1 == time->range_count)
                 ranges_open(time->ranges[i].name, time->ranges[i].payload);
-    entry->after = time->dev->mark(time->dev);
+    entry->after = mark_now(time);
     time->flops_at = time->dev->flops; /* what others did meanwhile is theirs */
 }
 

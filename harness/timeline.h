@@ -71,6 +71,7 @@ enum { TIMELINE_RANGES = 8 };
 typedef struct {
     device *dev;
     bool parts; /* record parts: only in the instrumented repetition */
+    bool untimed;      /* no marks: nobody will read times */
     bool projected;    /* of the links: waiting hands the thread to another host */
     bool synchronised; /* the device is waited for before a leaf range ends, so that it spans its work */
     timeline_entry *entries;

@@ -22,23 +22,31 @@ size_t query_work_bytes(const cell *c, const device *dev, int64_t rows)
     return take_buffers(c, dev, rows, NULL, &(query_buffers){0});
 }
 
+/* What the rows see of a host's keys. The owner's see the document and themselves causally; other hosts'
+ * keys all lie before the query. The published code aligns every host causally, which hides keys
+ * elsewhere. */
+static attn_segment segment_of(const query_context *x, int rank, const query_keys *keys)
+{
+    bool causal = rank == x->plan->owner || x->plan->reference_query_mask;
+    return kv_segment(x->cell, x->dev, keys->kv, keys->cached, 0, x->rows,
+                      causal ? keys->cached - x->rows : keys->cached);
+}
+
 int query_attend(query_context *x)
 {
     const cell *c = x->cell;
     device *dev = x->dev;
     comm *links = x->comm;
-    bool owner = links->rank == x->plan->owner;
     query_buffers b = {0};
     take_buffers(c, dev, x->rows, x->work, &b);
     size_t out_bytes = q_bytes(c, dev, x->rows);
     size_t lse_bytes = (size_t)(x->rows * c->shape.heads) * sizeof(float);
-    bool alone = c->hosts == 1;
-
-    /* The owner's rows see the document and themselves causally; other hosts' keys all lie before
-     * the query. The published code aligns every host causally, which hides keys elsewhere. */
-    bool causal = owner || x->plan->reference_query_mask;
-    attn_segment cache = kv_segment(c, dev, x->kv_cache, x->cached, 0, x->rows,
-                                    causal ? x->cached - x->rows : x->cached);
+    bool alone = c->hosts == 1 || x->all;
+    attn_segment segments[MOST_KEYS_AT_ONCE];
+    int count = 0;
+    for (int rank = 0; rank < c->hosts; rank++)
+        if (x->all || rank == links->rank)
+            segments[count++] = segment_of(x, rank, x->all ? &x->all[rank] : &x->own);
     attn_call call = {
         .rows = x->rows,
         .heads = c->shape.heads,
@@ -50,8 +58,8 @@ int query_attend(query_context *x)
         .out = alone ? x->out : b.outs + (size_t)links->rank * out_bytes,
         .out_row_stride = (int64_t)c->shape.heads * c->shape.head_dim,
         .lse = alone ? NULL : b.lses + (size_t)links->rank * (size_t)(x->rows * c->shape.heads),
-        .segments = &cache,
-        .segment_count = 1,
+        .segments = segments,
+        .segment_count = count,
     };
     RANGE(links->time, PART_ATTENTION)
     dev->attention(dev, &call);

@@ -5,6 +5,15 @@
 #define METHODS_QUERY_H
 #include "methods/method.h"
 
+/* Most hosts whose keys are attended at once. */
+enum { MOST_KEYS_AT_ONCE = 32 };
+
+/* Keys and values of one layer that a host holds. */
+typedef struct {
+    const void *kv; /* [cached, kv_heads, 2, head_dim] */
+    int64_t cached; /* rows, on the owner with the new ones */
+} query_keys;
+
 typedef struct {
     const cell *cell;
     const plan *plan;
@@ -12,8 +21,9 @@ typedef struct {
     comm *comm;
     int64_t rows;         /* t: the query's tokens, or 1 */
     const void *q;        /* activation type [t, heads, head_dim], roped, the same on every host */
-    const void *kv_cache; /* this layer's; the owner has already appended the t rows' keys */
-    int64_t cached;       /* rows in it, on the owner with the t new ones */
+    query_keys own;       /* the owner has already appended the t rows' keys */
+    const query_keys *all; /* [hosts], where they lie in one memory and this host attends for all of them;
+                            * else NULL */
     void *out;            /* activation type [t, heads, head_dim], the same on every host */
     void *work;           /* query_work_bytes() */
 } query_context;

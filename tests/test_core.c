@@ -34,7 +34,8 @@ static bool make_cell(const model *m, const char *method_text, int hosts, const 
     return !c->method->resolve || !c->method->resolve(c);
 }
 
-static logits_trace run(const model *m, const cell *c, const prompt *p, int tokens, run_result *result)
+static logits_trace run_as(const model *m, const cell *c, const prompt *p, int tokens, bool untimed,
+                           run_result *result)
 {
     logits_trace t = {.vocab = m->config.shape.vocab, .most = tokens};
     run_request request = {
@@ -44,6 +45,7 @@ static logits_trace run(const model *m, const cell *c, const prompt *p, int toke
         .document = p->ids,
         .query = p->ids + p->document,
         .new_tokens = tokens,
+        .untimed = untimed,
         .on_token = logits_trace_token,
         .argument = &t,
     };
@@ -53,6 +55,11 @@ static logits_trace run(const model *m, const cell *c, const prompt *p, int toke
     if (result == &own)
         run_result_free(&own);
     return t;
+}
+
+static logits_trace run(const model *m, const cell *c, const prompt *p, int tokens, run_result *result)
+{
+    return run_as(m, c, p, tokens, false, result);
 }
 
 /* Rounding only: float32 sums of at most a few hundred terms in another order, through a few
@@ -126,6 +133,40 @@ Test(core, approximate_methods_in_their_exact_limits)
 
 /* The formulas of cost() are closed forms: they must equal what the device and the links counted,
  * host by host, to the last FLOP and byte. */
+/* Untimed virtual hosts leave query phase and decode to one of them, over all hosts' keys at once: the
+ * same sums in another order. */
+Test(core, untimed_hosts_answer_alike)
+{
+    static const char *const methods[] = {"flash", "ring", "zigzag", "ulysses", "star", "apb:compressor=query",
+                                          "apb:compressor=recency:anchor=0:reference_mask=1", "star:reference_mask=1"};
+    device *dev = open_device();
+    model *m = open_checkpoint("qwen2-tied-bf16", dev);
+    int compared = 0;
+    for (int i = 0; i < 8; i++)
+        for (int hosts = 1; hosts <= 5; hosts++) {
+            prompt p;
+            cr_assert_eq(prompt_random(m, 131, 7, 3, &p), 0);
+            cell c;
+            if (make_cell(m, methods[i], hosts, &p, &c)) {
+                run_result result = {0};
+                logits_trace timed = run(m, &c, &p, 6, NULL);
+                logits_trace untimed = run_as(m, &c, &p, 6, true, &result);
+                double d = logits_difference(&untimed, &timed);
+                cr_expect_lt(d, rounding, "%s on %d hosts: logits differ by %g", methods[i], hosts, d);
+                cr_expect_arr_eq(untimed.ids, timed.ids, 6 * sizeof *timed.ids);
+                cr_expect_eq(result.count, 6);
+                cr_expect_gt(result.wall_s, 0);
+                logits_trace_free(&timed);
+                logits_trace_free(&untimed);
+                run_result_free(&result);
+                compared++;
+            }
+            prompt_free(&p);
+        }
+    cr_expect_gt(compared, 25);
+    model_close(m);
+}
+
 Test(core, cost_equals_counters)
 {
     static const char *const methods[] = {

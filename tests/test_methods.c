@@ -323,7 +323,7 @@ Test(methods, reference_query_mask)
         comm links = {.rank = 0, .size = 1, .dev = cpu, .time = &time};
         float kv[5 * 4] = {0}, q[3 * 4] = {0}, out[3 * 4];
         query_context x = {.cell = &c, .plan = &p, .dev = &e->devices[0], .comm = &links, .rows = 3,
-                           .q = q, .kv_cache = kv, .cached = 5, .out = out};
+                           .q = q, .own = {kv, 5}, .out = out};
         cr_assert_eq(query_attend(&x), 0);
         for (int i = 0; i < 3; i++) {
             char text[8] = "";

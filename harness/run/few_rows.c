@@ -54,6 +54,25 @@ static int few_logits(void *argument)
     return 0;
 }
 
+/* Work that every host would do alike. */
+static int replicated(host *h, int (*work)(void *), few_step *step, void *out, size_t bytes)
+{
+    if (h->run->keys)
+        return work(step);
+    return h->links->driver->replicated(h->links, work, step, out, bytes);
+}
+
+/* This layer's keys of every host. */
+static void layer_keys(const host *h, int layer, int64_t now_cached, query_keys *all)
+{
+    const cell *c = h->cell;
+    for (int rank = 0; rank < c->hosts; rank++) {
+        const held_keys *keys = &h->run->keys[rank];
+        all[rank] = (query_keys){keys->kv + (size_t)layer * keys->layer_bytes,
+                                 rank == h->plan.owner ? now_cached : keys->cached};
+    }
+}
+
 int host_few_rows(host *h, int64_t rows, int64_t first_new)
 {
     device *dev = h->dev;
@@ -64,6 +83,7 @@ int host_few_rows(host *h, int64_t rows, int64_t first_new)
     size_t q = q_bytes(h->cell, dev, rows), kv = kv_bytes(h->cell, dev, rows);
     int64_t now_cached = h->cached + (owner ? rows : 0);
     timeline *time = links->time;
+    query_keys all[MOST_KEYS_AT_ONCE];
     time->tokens = rows;
     LEAF(time, "embed")
     dev->embed(dev, h->few_x, h->few_ids, h->model->embedding, rows, h->cell->shape.hidden);
@@ -75,13 +95,15 @@ int host_few_rows(host *h, int64_t rows, int64_t first_new)
         comm_place(NULL, step.layer);
         timeline_open(time, "layer", step.layer, false);
         RANGE(time, PART_QKV)
-        status = driver->replicated(links, few_project, &step, h->few_qkv, q + kv);
+        status = replicated(h, few_project, &step, h->few_qkv, q + kv);
         if (status)
             return -1;
         if (owner)
             RANGE(time, PART_OTHER)
             dev->copy(dev, host_layer_kv(h, step.layer) + kv_bytes(h->cell, dev, h->cached),
                       h->few_qkv + q, kv);
+        if (h->run->keys)
+            layer_keys(h, step.layer, now_cached, all);
         query_context x = {
             .cell = h->cell,
             .plan = &h->plan,
@@ -89,17 +111,17 @@ int host_few_rows(host *h, int64_t rows, int64_t first_new)
             .comm = links,
             .rows = rows,
             .q = h->few_qkv,
-            .kv_cache = host_layer_kv(h, step.layer),
-            .cached = now_cached,
+            .own = {host_layer_kv(h, step.layer), now_cached},
+            .all = h->run->keys ? all : NULL,
             .out = h->few_out,
             .work = h->few_work,
         };
         if (query_attend(&x))
             return -1;
         RANGE(time, PART_O_PROJ)
-        status = driver->replicated(links, few_project_out, &step, h->few_x, x_bytes);
+        status = replicated(h, few_project_out, &step, h->few_x, x_bytes);
         RANGE(time, PART_FFN)
-        status = status ? status : driver->replicated(links, few_ffn, &step, h->few_x, x_bytes);
+        status = status ? status : replicated(h, few_ffn, &step, h->few_x, x_bytes);
         if (status)
             return -1;
         timeline_close(time);
@@ -107,10 +129,12 @@ int host_few_rows(host *h, int64_t rows, int64_t first_new)
     h->cached = now_cached;
     int status = 0;
     LEAF(time, "logits")
-    status = driver->replicated(links, few_logits, &step, h->logits,
-                                ((size_t)h->cell->shape.vocab + 1) * sizeof(float));
+    status = replicated(h, few_logits, &step, h->logits,
+                        ((size_t)h->cell->shape.vocab + 1) * sizeof(float));
     if (status)
         return -1;
+    if (h->run->keys)
+        return 0;
     int handle = driver->broadcast(links, h->token, sizeof *h->token, h->plan.owner);
     return handle < 0 ? -1 : driver->wait(links, handle);
 }

@@ -5,6 +5,13 @@
 #include "harness/run/layer.h"
 #include "harness/run/run.h"
 
+/* What a virtual host holds after the prefill: a KV cache of `cached` rows in each layer. */
+typedef struct {
+    const char *kv;
+    size_t layer_bytes;
+    int64_t cached;
+} held_keys;
+
 /* What all hosts of this process share. */
 typedef struct {
     const run_request *request;
@@ -16,6 +23,8 @@ typedef struct {
     size_t *zone_at; /* [hosts]: where in the arena */
     int tokens_taken; /* by the first host of the process that came */
     bool ended;       /* the last of them was the last one */
+    /* Virtual hosts whose times are not wanted: what each holds after the prefill, [hosts]; else NULL. */
+    held_keys *keys;
     double started, stopped; /* monotonic seconds: first PHASE_START, everything done */
     double blocked;          /* seconds in which this process waited for tokens */
 } runner;
@@ -60,6 +69,6 @@ void host_upload_rows(host *);
 int host_prefill(host *);
 
 /* Takes `rows` tokens at few_ids through the model, rows first_new.. after the document, and leaves
- * the last row's logits and the best id. */
+ * the last row's logits and the best id. Where the runner has all hosts' keys, one host does it. */
 int host_few_rows(host *, int64_t rows, int64_t first_new);
 #endif

@@ -142,6 +142,14 @@ static int generate(host *h)
     result->host_bytes_sent[rank] = (double)h->links->bytes_sent;
     if (show_rows(h, false))
         return -1;
+    if (run->keys) { /* the owner goes on when all are there */
+        run->keys[rank] = (held_keys){h->kv, kv_bytes(c, h->dev, h->capacity), h->cached};
+        int all_there = h->links->driver->barrier(h->links);
+        if (all_there < 0 || h->links->driver->wait(h->links, all_there))
+            return -1;
+        if (rank != h->plan.owner)
+            return 0;
+    }
 
     if (host_few_rows(h, c->query, 0) || show_rows(h, true))
         return -1;
@@ -293,12 +301,13 @@ static void account(const runner *run)
 {
     run_result *result = run->result;
     double host_stopped = run->stopped;
+    bool timed = !run->request->untimed;
     if (run->request->driver->projected)
         run->request->model->dev->sync(run->request->model->dev);
     double stopped = run->request->driver->projected ? monotonic_seconds() : host_stopped;
     result->wall_s = stopped - run->started;
     result->enqueue_s = host_stopped - run->started - run->blocked;
-    for (int rank = 0; rank < result->hosts; rank++) {
+    for (int rank = 0; rank < result->hosts && timed; rank++) {
         double own = 0, transfers = 0;
         timeline_work(&result->timelines[rank], &own, &transfers);
         result->charged_s += own;
@@ -335,6 +344,7 @@ int run_cell(const run_request *r, run_result *result)
     for (int i = 0; i < c->hosts; i++)
         result->timelines[i] = (timeline){.dev = dev,
                                            .parts = r->parts,
+                                           .untimed = r->untimed && r->driver->projected,
                                            .projected = r->driver->projected,
                                            .synchronised = r->synchronised,
                                            .wall_start = monotonic_seconds(),
@@ -344,6 +354,8 @@ int run_cell(const run_request *r, run_result *result)
     result->peak_bytes = memory.weights + memory.shared + memory.zone_largest;
 
     runner run = {.request = r, .result = result};
+    if (r->untimed && r->driver->projected && c->hosts > 1 && c->hosts <= MOST_KEYS_AT_ONCE)
+        run.keys = alloc_or_die((size_t)c->hosts, sizeof *run.keys);
     lay_out(&run, &memory);
     int depth = ranges_depth();
     place_cell(r);
@@ -358,6 +370,7 @@ int run_cell(const run_request *r, run_result *result)
         account(&run);
     if (run.arena)
         dev->free(dev, run.arena);
+    free(run.keys);
     free(run.zone_at);
     comm_place("", -1);
     ranges_close();

@@ -32,12 +32,16 @@ typedef struct {
     double deadline;         /* monotonic seconds after which the run fails; 0 = none */
     bool parts;              /* instrumented: record the parts of each layer */
     bool synchronised;       /* under a profiler: each range waits for the device's work in it */
-    /* Called on host 0 after each token with its logits [vocab] in host memory; may be NULL. */
+    /* Times are not wanted. Virtual hosts then leave no marks for their clock, and the query phase and
+     * decode run on the query's owner alone, which attends the keys of all hosts in one call: what it
+     * gets differs from the merge of their parts by rounding. On real links nothing changes. */
+    bool untimed;
+    /* Called on one host after each token with its logits [vocab] in host memory; may be NULL. */
     void (*on_token)(void *argument, int step, int32_t id, const float *logits);
     /* Called on each host after the document's last layer with the residual stream of the plan's rows,
      * x [plan->rows, hidden] on the device; and after the query phase's with the query's rows,
-     * x [cell->query, hidden], alike on all hosts. Either may be NULL. All hosts of the cell make the
-     * call, so it may reduce over them. It may wait for the device: the hosts' clocks stand still, but
+     * x [cell->query, hidden], alike on all hosts (untimed virtual hosts: on the owner alone). Either may
+     * be NULL. All real hosts of the cell make the call, so it may reduce over them. It may wait for the device: the hosts' clocks stand still, but
      * wall_s runs on. -1 with a sentence ends the run. */
     int (*on_rows)(void *argument, comm *, const plan *, const float *x);
     int (*on_query_rows)(void *argument, comm *, const float *x);

@@ -126,8 +126,9 @@ int residual_watch_rows(residual_watch *w, comm *links, const plan *p, const flo
 int residual_watch_query(residual_watch *w, comm *links, const float *x)
 {
     double since = begin(links);
-    if (links->rank == 0)
+    if (links->driver->projected ? !w->query_seen : links->rank == 0)
         watch_run(w, links, x, w->document, w->query, 0);
+    w->query_seen = true;
     int status = 0;
     /* Real hosts have only their own sums: the others' are 0 here, and no sum is less. */
     if (w->exact && !links->driver->projected) {

@@ -29,7 +29,8 @@ typedef struct {
     int hidden, hosts;
     const float *exact;
     float *keep;
-    error_sum *by_host; /* [hosts, ERROR_PLACES]; the query's are host 0's, all hosts have the same */
+    error_sum *by_host; /* [hosts, ERROR_PLACES]; the query's are of one of them, all hosts have the same */
+    bool query_seen;
     double seconds;     /* that watching took on this process, the device's own work not counted */
 } residual_watch;
 
