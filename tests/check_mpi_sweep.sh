@@ -19,9 +19,27 @@ expect() {
 }
 
 eval_csv=$SCRATCH/eval.csv
+compared="--threads 1 --layers 2 --methods flash,star:anchor=64,ring --tasks niah_single_1 --lengths 512 --samples 2"
 expect "eval with flash before others" 0 "$eval_csv" 3 ok \
-    $launch "$APBENCH" eval --comm mpi --threads 1 --layers 2 --hosts 2,3 --methods flash,star,ring \
-    --tasks niah_single_1 --lengths 512 --samples 2 --out "$eval_csv"
+    $launch "$APBENCH" eval --comm mpi $compared --hosts 2,3 --out "$eval_csv"
+
+# What is compared with flash, as virtual hosts have it: KL, first token and errors by place, to the
+# last digit; and every figure of the rows that are not flash's is there.
+fidelity() {
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i ~ /^(method|kl|top1|error_.*)$/) kept[++n] = i }
+        { for (i = 1; i <= n; i++) printf "%s ", $kept[i]; print "" }' "$1"
+}
+sim_csv=$SCRATCH/sim.csv
+"$APBENCH" eval $compared --hosts 2 --out "$sim_csv" </dev/null 2>"$SCRATCH/err"
+fidelity "$eval_csv" >"$SCRATCH/mpi.txt"
+fidelity "$sim_csv" >"$SCRATCH/sim.txt"
+figures=$(grep -E '^(star|ring) ' "$SCRATCH/mpi.txt" | grep -oE ' [0-9.e-]+' | wc -l)
+if cmp -s "$SCRATCH/mpi.txt" "$SCRATCH/sim.txt" && [ "$figures" = 12 ]; then
+    echo "ok fidelity as in sim"
+else
+    echo "not ok fidelity as in sim: $figures figures, expected 12; mpi: $(tr '\n' ';' <"$SCRATCH/mpi.txt")" \
+        "sim: $(tr '\n' ';' <"$SCRATCH/sim.txt") $(tail -c 300 "$SCRATCH/err")"
+fi
 
 speed_csv=$SCRATCH/speed.csv
 sweep="$APBENCH speed --comm mpi --threads 1 --models tiny --methods ring,star --lengths 300 --reps 1"

@@ -464,6 +464,36 @@ Test(table, accuracy_by_task)
         "- commit abc\n");
 }
 
+/* Errors of the last layer's output stand under the table where the file has any. */
+Test(table, errors_of_the_last_layer)
+{
+    static const char head[] = "model,method,hosts,length,task,status,score,kl,top1";
+    static const char body[] = "smollm2,flash,1,1000,niah_1,ok,100,,%s\n"
+                               "smollm2,apb,4,1000,niah_1,ok,80,0.25,1%s\n"
+                               "smollm2,apb,4,1000,niah_2,ok,60,0.75,1%s\n";
+    char words[256];
+    snprintf(words, sizeof words, "table %s", path);
+    for (int with = 0; with < 2; with++) {
+        FILE *file = fopen(path, "w");
+        fprintf(file, with ? "%s,error_start,error_end,error_document,error_query\n" : "%s\n", head);
+        fprintf(file, body, with ? ",,,," : "", with ? ",0.5,0.25,0.125,0.2" : "",
+                with ? ",0.25,0.75,0.375,0.4" : "");
+        fclose(file);
+        char *text = output_of(command_table, words, 0);
+        cr_expect(strstr(text, "| same first token, share "), "%s", text);
+        static const char *const lines[] = {
+            "| error of last layer, block start |         - |        0.375 |\n",
+            "| error of last layer, block end   |         - |        0.500 |\n",
+            "| error of last layer, document    |         - |        0.250 |\n",
+            "| error of last layer, query       |         - |        0.300 |\n",
+        };
+        for (int i = 0; with && i < 4; i++)
+            cr_expect(strstr(text, lines[i]), "%s lacks %s", text, lines[i]);
+        cr_expect(with || !strstr(text, "error of last layer"), "%s", text);
+        free(text);
+    }
+}
+
 /* What such hosts answer is what others would. */
 Test(table, shared_gpu_scores)
 {
