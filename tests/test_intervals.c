@@ -208,7 +208,7 @@ static void turn_samples(void)
     free(text);
 }
 
-static char *table_of(const char *words, int expected_status)
+static char *output_of(int (*command)(int, char **), const char *words, int expected_status)
 {
     char *line = copy_text(words), *argv[16], *rest = line, file[160];
     int argc = 0;
@@ -219,7 +219,7 @@ static char *table_of(const char *words, int expected_status)
     fflush(stdout);
     int before = dup(STDOUT_FILENO), now = open(file, O_CREAT | O_TRUNC | O_WRONLY, 0600);
     dup2(now, STDOUT_FILENO);
-    int status = command_table(argc, argv);
+    int status = command(argc, argv);
     fflush(stdout);
     dup2(before, STDOUT_FILENO);
     close(before);
@@ -229,6 +229,11 @@ static char *table_of(const char *words, int expected_status)
     char *text = file_text(file, &bytes);
     free(line);
     return text;
+}
+
+static char *table_of(const char *words, int expected_status)
+{
+    return output_of(command_table, words, expected_status);
 }
 
 /* The table of the file with these flags has each of the lines, blanks taken together. */
@@ -393,4 +398,36 @@ Test(intervals, are_of_scores_alone)
     snprintf(words, sizeof words, "table %s --against flash", path);
     free(table_of(words, 1));
     cr_expect(strstr(fail_text(), "--intervals and --against are for scores"), "%s", fail_text());
+}
+
+/* What gnuplot gets: curves where there are several lengths, bars of the one that is asked for. */
+Test(intervals, figures)
+{
+    char words[256];
+    write_rows();
+    records *all = records_open(path, RECORD_ACCURACY, "abc");
+    add_row(all, "flash", "", 1, 2048, "vt", "1", 50);
+    add_row(all, "flash", "", 1, 2048, "cwe", "1", 50);
+    add_row(all, "star", "", 4, 2048, "vt", "10", 50);
+    add_row(all, "star", "", 4, 2048, "cwe", "1", 50);
+    records_close(all);
+    snprintf(words, sizeof words, "plot %s --out %s --length 1K --keep-data", path, folder);
+    char *said = output_of(command_plot, words, 0);
+    static const char *const expected[][4] = {
+        {"accuracy-smollm2", "\"FlashAttn\"\n1024 75 68 82\n2048 100 100 100\n",
+         "\"StarAttn, 4 hosts\"\n1024 50 40 60\n2048 75 68 82\n", "\"APB, 4 hosts\"\n1024 0 0 0\n"},
+        {"scores-smollm2-1K", "\"FlashAttn\" 75 68 82 1 \"75.0\"\n",
+         "\"StarAttn\" 50 40 60 5 \"50.0   -25.0 (-32.0 to -18.0)\"\n",
+         "\"APB (pool=0)\" 100 100 100 6 \"100.0   +25.0 (+18.0 to +32.0)\"\n"}};
+    for (int i = 0; i < 2; i++) {
+        size_t bytes;
+        char *name = format_text("%s/%s.dat", folder, expected[i][0]), *data = file_text(name, &bytes);
+        cr_assert(data, "%s", fail_text());
+        for (int j = 1; j < 4; j++)
+            cr_expect(strstr(data, expected[i][j]), "%s is not in\n%s", expected[i][j], data);
+        cr_expect(strstr(said, expected[i][0]), "%s", said);
+        free(data);
+        free(name);
+    }
+    free(said);
 }

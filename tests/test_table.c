@@ -602,9 +602,18 @@ Test(table, figures_of_accuracy)
 {
     char words[256];
     write_accuracy();
-    const char *const names[] = {"accuracy-smollm2"};
-    snprintf(words, sizeof words, "plot %s --out %s", path, folder);
+    const char *const names[] = {"scores-smollm2-1000"}; /* one length: bars */
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", path, folder);
     expect_figures(words, names, 1);
+    char *file = format_text("%s/%s.dat", folder, names[0]);
+    size_t bytes;
+    char *data = file_text(file, &bytes);
+    cr_assert(data, "%s", fail_text());
+    /* Without samples an interval has no width; a series that lacks a task's score has no bar. */
+    expect_lines(strchr(data, '\n') + 1, "\"FlashAttn\" 77.5 77.5 77.5 1 \"77.5\"\n"
+                                         "\"APB\" 65 65 65 6 \"65.0\"\n");
+    free(data);
+    free(file);
 }
 
 Test(table, gnuplot_missing_is_one_sentence)

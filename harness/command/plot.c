@@ -1,108 +1,18 @@
 /* `apbench plot`: the figures of a results CSV through gnuplot, as PNG and SVG: prefill seconds and
- * speedup by length, speedup by hosts, the breakdown by parts, accuracy by length. With a preset of
- * the paper, its own curves stand beside ours. */
+ * speedup by length, speedup by hosts, the breakdown by parts, scores by length and as bars. With a
+ * preset of the paper, its own curves stand beside ours. */
 #include "harness/command/command.h"
 #include "harness/error.h"
 #include "harness/folders.h"
-#include "harness/report/figure.h"
+#include "harness/report/figures/curves.h"
+#include "harness/report/figures/scores.h"
 #include "harness/report/page.h"
-#include "methods/method.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-typedef struct {
-    const results *all;
-    const char *folder;
-    bool keep_data;
-    int drawn;
-} drawing;
-
-enum { STYLES = 10, PAPER_STYLE = 20, BOUND_STYLE = 40 }; /* plots/style.gp */
-
-/* The line style of a series, the same in all figures and for any number of hosts: a method's place
- * in the table, so that the paper's series look like ours; variants and methods that are not ours
- * take those behind it, in the order of their labels. */
-static int style_of(const results *all, int series)
-{
-    const result_series *wanted = &all->series[series];
-    int style = method_count;
-    for (int i = 0; i < method_count; i++)
-        if (!strcmp(method_table[i]->name, wanted->method) &&
-            (wanted->paper || !strcmp(method_table[i]->title, wanted->label)))
-            return i % STYLES + 1 + (wanted->paper ? PAPER_STYLE : 0);
-    for (int i = 0; i < all->series_count; i++) {
-        const result_series *one = &all->series[i];
-        const method *known = method_find(one->method);
-        bool first = !(known && (one->paper || !strcmp(known->title, one->label)));
-        for (int j = 0; j < i && first; j++)
-            first = strcmp(all->series[j].label, one->label) != 0;
-        if (!strcmp(one->label, wanted->label))
-            break;
-        style += first;
-    }
-    return style % STYLES + 1 + (wanted->paper ? PAPER_STYLE : 0);
-}
-
-/* Blocks of data, as they are written: what gnuplot must know of each. */
-typedef struct {
-    figure *figure;
-    char styles[1024];
-    int blocks;
-} curves;
-
-/* Begins a block when its first point comes, so that none is empty. */
-static void add_point(curves *to, bool *begun, const char *label, int style, double x, double y)
-{
-    if (!*begun) {
-        size_t used = strlen(to->styles);
-        if (to->blocks++)
-            fputs("\n\n", to->figure->data);
-        figure_field(to->figure, label);
-        fputc('\n', to->figure->data);
-        snprintf(to->styles + used, sizeof to->styles - used, "%d ", style);
-        *begun = true;
-    }
-    fprintf(to->figure->data, "%.9g %.9g\n", x, y);
-}
-
-static int finish(drawing *drawing, curves *made)
-{
-    figure_text(made->figure, "styles", made->styles);
-    if (!made->blocks) {
-        figure_free(made->figure);
-        return 0;
-    }
-    drawing->drawn++;
-    return figure_draw(made->figure, drawing->folder, drawing->keep_data);
-}
-
-/* The figure's title says what it shows; its files' name is as short as it can be and not clash. */
-static figure *start(const char *script, const results *all, const result_group *group,
-                     const char *heading)
-{
-    bool scaled = false;
-    for (int i = 0; i < all->row_count; i++)
-        scaled |= results_in_group(group, &all->rows[i]) && results_scale(all, &all->rows[i]) > 1;
-    char *place = group_title(all, group), *name = NULL;
-    const char *remark = scaled && strcmp(script, "breakdown") ? ", from fewer layers" : "";
-    char *title = format_text("%s: %s%s", heading, place, remark);
-    size_t bytes;
-    FILE *out = open_memstream(&name, &bytes);
-    fprintf(out, "%s-%s", script, group->model);
-    if (strstr(place, ", only "))
-        fprintf(out, "-%dlayers", group->layers);
-    if (group->hosts)
-        fprintf(out, "-%dhosts", group->hosts);
-    if (*group->link)
-        fprintf(out, "-%s", group->link);
-    fclose(out);
-    free(place);
-    return figure_new(script, name, title);
-}
 
 static double speedup_of(const results *all, const result_group *group, int series, int64_t length)
 {
@@ -118,7 +28,7 @@ static int draw_by_length(drawing *drawing, const result_group *group, bool spee
     const results *all = drawing->all;
     int count;
     int64_t *lengths = results_lengths(all, group, &count);
-    curves made = {.figure = start(speedup ? "speedup" : "prefill", all, group,
+    curves made = {.figure = figure_start(speedup ? "speedup" : "prefill", all, group,
                                    speedup ? "Speedup of prefill" : "Prefill")};
     if (!made.figure) {
         free(lengths);
@@ -136,7 +46,7 @@ static int draw_by_length(drawing *drawing, const result_group *group, bool spee
                 best = results_value(
                     all, results_find(all, group, series, lengths[i], NULL), "prefill_s");
         if (!isnan(best))
-            add_point(&made, &begun, bound, BOUND_STYLE, (double)lengths[i],
+            curves_point(&made, &begun, bound, BOUND_STYLE, (double)lengths[i],
                       speedup ? group->hosts : best / group->hosts);
     }
     for (int series = 0; series < all->series_count; series++) {
@@ -148,12 +58,12 @@ static int draw_by_length(drawing *drawing, const result_group *group, bool spee
             double y = speedup ? speedup_of(all, group, series, lengths[i])
                                : results_value(all, row, "prefill_s");
             if (!isnan(y))
-                add_point(&made, &begun, label, style_of(all, series), (double)lengths[i], y);
+                curves_point(&made, &begun, label, series_style(all, series), (double)lengths[i], y);
         }
         free(label);
     }
     free(lengths);
-    return finish(drawing, &made);
+    return curves_draw(drawing, &made);
 }
 
 /* Speedup by hosts at the longest length that has a baseline. */
@@ -189,7 +99,7 @@ static int draw_by_hosts(drawing *drawing, const result_group *group)
     }
     char size[32], *heading = format_text("Speedup of prefill at %s tokens",
                                           format_size(length, size, sizeof size));
-    curves made = {.figure = start("scaling", all, group, heading)};
+    curves made = {.figure = figure_start("scaling", all, group, heading)};
     free(heading);
     if (!made.figure) {
         free(hosts);
@@ -198,7 +108,7 @@ static int draw_by_hosts(drawing *drawing, const result_group *group)
     figure_marks(made.figure, hosts, host_count);
     bool begun = false;
     for (int h = 0; h < host_count; h++)
-        add_point(&made, &begun, "perfect exact", BOUND_STYLE, (double)hosts[h],
+        curves_point(&made, &begun, "perfect exact", BOUND_STYLE, (double)hosts[h],
                   (double)hosts[h]);
     for (int first = 0; first < all->series_count; first++) {
         bool known = all->series[first].paper;
@@ -213,13 +123,13 @@ static int draw_by_hosts(drawing *drawing, const result_group *group)
                     continue;
                 double y = speedup_of(all, group, series, length);
                 if (!isnan(y))
-                    add_point(&made, &begun, all->series[first].label, style_of(all, first),
+                    curves_point(&made, &begun, all->series[first].label, series_style(all, first),
                               (double)hosts[h], y);
             }
         }
     }
     free(hosts);
-    return finish(drawing, &made);
+    return curves_draw(drawing, &made);
 }
 
 /* Stacked bars of the parts, ours and then the paper's. */
@@ -233,7 +143,7 @@ static int draw_breakdown(drawing *drawing, const result_group *group, int64_t w
         return 0;
     char *heading = format_text("Prefill by part at %s tokens",
                                 format_size(length, size, sizeof size));
-    figure *figure = start("breakdown", all, group, heading);
+    figure *figure = figure_start("breakdown", all, group, heading);
     free(heading);
     if (!figure)
         return -1;
@@ -269,45 +179,6 @@ static int draw_breakdown(drawing *drawing, const result_group *group, int64_t w
     return figure_draw(figure, drawing->folder, drawing->keep_data);
 }
 
-/* Mean score over tasks by length, of series that have a score for every task of that length. */
-static int draw_accuracy(drawing *drawing, const result_group *group)
-{
-    const results *all = drawing->all;
-    int count, task_count;
-    int64_t *lengths = results_lengths(all, group, &count);
-    const char **tasks = results_tasks(all, group, &task_count);
-    char *heading = task_count == 1 ? format_text("Score of %s", tasks[0])
-                                    : format_text("Score, mean of %d tasks", task_count);
-    curves made = {.figure = start("accuracy", all, group, heading)};
-    free(heading);
-    bool many_hosts = false; /* one method at several: a style each, then */
-    for (int i = 0; i < all->series_count; i++)
-        for (int j = 0; j < i; j++)
-            many_hosts |= !strcmp(all->series[i].label, all->series[j].label);
-    for (int series = 0; made.figure && series < all->series_count; series++) {
-        const result_series *one = &all->series[series];
-        bool begun = false;
-        char *label = one->hosts > 1 ? format_text("%s, %d hosts", one->label, one->hosts)
-                                     : copy_text(one->label);
-        for (int i = 0; i < count; i++) {
-            double sum = 0;
-            for (int j = 0; j < task_count; j++)
-                sum += results_value(
-                    all, results_find(all, group, series, lengths[i], tasks[j]), "score");
-            if (!isnan(sum))
-                add_point(&made, &begun, label,
-                          many_hosts ? series % STYLES + 1 : style_of(all, series),
-                          (double)lengths[i], sum / task_count);
-        }
-        free(label);
-    }
-    if (made.figure)
-        figure_marks(made.figure, lengths, count);
-    free(lengths);
-    free(tasks);
-    return made.figure ? finish(drawing, &made) : -1;
-}
-
 static int draw_results(drawing *drawing, int64_t length)
 {
     const results *all = drawing->all;
@@ -316,7 +187,7 @@ static int draw_results(drawing *drawing, int64_t length)
         result_group *groups = results_groups(all, by_hosts, &count);
         for (int i = 0; i < count && status == 0; i++) {
             if (all->accuracy)
-                status = by_hosts ? 0 : draw_accuracy(drawing, &groups[i]);
+                status = by_hosts ? 0 : draw_scores(drawing, &groups[i], length);
             else if (!by_hosts)
                 status = draw_by_hosts(drawing, &groups[i]);
             else if (draw_by_length(drawing, &groups[i], false) < 0 ||
@@ -340,7 +211,7 @@ int command_plot(int argc, char **argv)
     const flag flags[] = {
         {"out", FLAG_TEXT, &folder, "DIR", "where the figures go"},
         {"preset", FLAG_TEXT, &preset, "NAME", "put the paper's curves of this preset beside"},
-        {"length", FLAG_SIZE, &length, "N", "the length of the breakdown; 0 = the longest"},
+        {"length", FLAG_SIZE, &length, "N", "the length of the breakdown, 0 = the longest; of scores as bars"},
         {"scale-layers", FLAG_SWITCH, &scale, NULL,
          "multiply times of rows made with --layers up to the whole model; always on beside the "
          "paper"},
@@ -360,8 +231,10 @@ int command_plot(int argc, char **argv)
     }
     for (int i = 0; status == 0 && i < files.count; i++) {
         results *all = results_read(files.items[i], preset, scale);
-        drawing drawing = {all, folder, keep_data, 0};
-        if (!all || make_folder(folder) < 0 || draw_results(&drawing, length) < 0 ||
+        sample_scores *scores =
+            all && all->accuracy ? sample_scores_read(files.items[i]) : NULL;
+        drawing drawing = {all, folder, keep_data, 0, scores};
+        if (!all || (all->accuracy && !scores) || make_folder(folder) < 0 || draw_results(&drawing, length) < 0 ||
             (!drawing.drawn && fail("%s: no row ended well%s, so there is nothing to draw",
                                     files.items[i],
                                     all->untimed ? " on a GPU of its host's own" : "")))
@@ -369,6 +242,7 @@ int command_plot(int argc, char **argv)
         char note[160];
         if (status == 0 && results_untimed(all, note, sizeof note))
             fprintf(stderr, "apbench: %s: %s\n", files.items[i], note);
+        sample_scores_free(scores);
         results_free(all);
     }
     text_list_free(&files);

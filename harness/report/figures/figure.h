@@ -1,7 +1,7 @@
 /* One figure: its data as a temporary file, and gnuplot run over it with a script of plots/, once
  * for PNG and once for SVG. The scripts get all that varies as variables, so a user can edit them. */
-#ifndef HARNESS_REPORT_FIGURE_H
-#define HARNESS_REPORT_FIGURE_H
+#ifndef HARNESS_REPORT_FIGURES_FIGURE_H
+#define HARNESS_REPORT_FIGURES_FIGURE_H
 #include <stdint.h>
 #include <stdio.h>
 

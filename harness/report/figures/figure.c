@@ -1,5 +1,5 @@
 /* Running gnuplot. See figure.h. */
-#include "harness/report/figure.h"
+#include "harness/report/figures/figure.h"
 
 #include "harness/error.h"
 #include "harness/options.h"
