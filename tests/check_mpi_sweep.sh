@@ -23,23 +23,22 @@ compared="--threads 1 --layers 2 --methods flash,star:anchor=64,ring --tasks nia
 expect "eval with flash before others" 0 "$eval_csv" 3 ok \
     $launch "$APBENCH" eval --comm mpi $compared --hosts 2,3 --out "$eval_csv"
 
-# What is compared with flash, as virtual hosts have it: KL, first token and errors by place, to the
-# last digit; and every figure of the rows that are not flash's is there.
+# What is compared with flash, as virtual hosts have it: KL, first token and errors by place, every
+# figure of the rows that are not flash's. Virtual hosts attend the query at once, real ones merge, so
+# that rounding differs: 1e-6 of a row in float32. Half a thousandth beside that is the figures' digits.
 fidelity() {
-    awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i ~ /^(method|kl|top1|error_.*)$/) kept[++n] = i }
-        { for (i = 1; i <= n; i++) printf "%s ", $kept[i]; print "" }' "$1"
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i ~ /^(kl|top1|error_.*)$/) kept[++n] = i; next }
+        $4 != "flash" { for (i = 1; i <= n; i++) print $kept[i] }' "$1"
 }
 sim_csv=$SCRATCH/sim.csv
 "$APBENCH" eval $compared --hosts 2 --out "$sim_csv" </dev/null 2>"$SCRATCH/err"
 fidelity "$eval_csv" >"$SCRATCH/mpi.txt"
 fidelity "$sim_csv" >"$SCRATCH/sim.txt"
-figures=$(grep -E '^(star|ring) ' "$SCRATCH/mpi.txt" | grep -oE ' [0-9.e-]+' | wc -l)
-if cmp -s "$SCRATCH/mpi.txt" "$SCRATCH/sim.txt" && [ "$figures" = 12 ]; then
-    echo "ok fidelity as in sim"
-else
-    echo "not ok fidelity as in sim: $figures figures, expected 12; mpi: $(tr '\n' ';' <"$SCRATCH/mpi.txt")" \
-        "sim: $(tr '\n' ';' <"$SCRATCH/sim.txt") $(tail -c 300 "$SCRATCH/err")"
-fi
+alike=$(paste -d ' ' "$SCRATCH/mpi.txt" "$SCRATCH/sim.txt" | awk 'NF == 2 {
+    d = $1 > $2 ? $1 - $2 : $2 - $1; if (d <= 5e-6 + 5e-4 * $2) alike++ } END { print alike + 0 }')
+[ "$alike" = 12 ] && echo "ok fidelity as in sim" ||
+    echo "not ok fidelity as in sim: $alike figures alike, expected 12; mpi: $(tr '\n' ' ' <"$SCRATCH/mpi.txt")" \
+        "sim: $(tr '\n' ' ' <"$SCRATCH/sim.txt") $(tail -c 300 "$SCRATCH/err")"
 
 speed_csv=$SCRATCH/speed.csv
 sweep="$APBENCH speed --comm mpi --threads 1 --models tiny --methods ring,star --lengths 300 --reps 1"

@@ -59,7 +59,6 @@ Test(fidelity, places_of_made_rows)
     residual_watch w;
     residual_watch_open(&w, &c, exact, kept);
     cr_assert_eq(residual_watch_rows(&w, &links, &p, x), 0);
-    cr_assert_eq(residual_watch_query(&w, &links, few), 0); /* host 0's to look at */
     double means[ERROR_PLACES];
     residual_watch_means(&w, means);
     /* Tenths: 2 rows of 20, and 1 of 3. Rows 5, 6 and 25 begin a run; 23, 24 and 27 end one. */
@@ -73,14 +72,19 @@ Test(fidelity, places_of_made_rows)
     for (int i = 0; i < 5 * HIDDEN; i++)
         cr_expect_eq(kept[i], 0, "a row that is not kept on this host was written");
 
+    /* The query's rows of one host count: all have the same. */
+    cr_assert_eq(residual_watch_query(&w, &links, few), 0);
     links.rank = 0;
     cr_assert_eq(residual_watch_query(&w, &links, few), 0);
     residual_watch_means(&w, means);
     cr_expect_float_eq(means[ERROR_QUERY], 1, 1e-12);
+    cr_expect_eq(w.by_host[ERROR_QUERY].rows + w.by_host[ERROR_PLACES + ERROR_QUERY].rows, QUERY);
     cr_expect_float_eq(means[ERROR_DOCUMENT], 16 / 64.0, 1e-12);
     cr_expect_arr_eq(kept + DOCUMENT * HIDDEN, few, sizeof *few * QUERY * HIDDEN);
 
     few[0] = NAN; /* a method's NaN is no error of 0 */
+    residual_watch_close(&w);
+    residual_watch_open(&w, &c, exact, NULL);
     cr_assert_eq(residual_watch_query(&w, &links, few), 0);
     residual_watch_means(&w, means);
     cr_expect(isnan(means[ERROR_QUERY]));

@@ -41,8 +41,8 @@ typedef struct {
     /* Called on each host after the document's last layer with the residual stream of the plan's rows,
      * x [plan->rows, hidden] on the device; and after the query phase's with the query's rows,
      * x [cell->query, hidden], alike on all hosts (untimed virtual hosts: on the owner alone). Either may
-     * be NULL. All real hosts of the cell make the call, so it may reduce over them. It may wait for the device: the hosts' clocks stand still, but
-     * wall_s runs on. -1 with a sentence ends the run. */
+     * be NULL. All real hosts of the cell make the call, so it may reduce over them. It may wait for the
+     * device: the hosts' clocks stand still, but wall_s runs on. -1 with a sentence ends the run. */
     int (*on_rows)(void *argument, comm *, const plan *, const float *x);
     int (*on_query_rows)(void *argument, comm *, const float *x);
     void *argument;

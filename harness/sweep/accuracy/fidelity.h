@@ -30,7 +30,7 @@ typedef struct {
     const float *exact;
     float *keep;
     error_sum *by_host; /* [hosts, ERROR_PLACES]; the query's are of one of them, all hosts have the same */
-    bool query_seen;
+    bool query_seen;    /* by a virtual host: the others have nothing new */
     double seconds;     /* that watching took on this process, the device's own work not counted */
 } residual_watch;
 
