@@ -26,6 +26,7 @@ void task_sample_free(task_sample *sample)
 {
     free(sample->document.bytes);
     free(sample->query.bytes);
+    free(sample->anchor_query.bytes);
     official_references_free(sample->references, sample->reference_count);
     json_decref(sample->row);
     json_decref(sample->label);

@@ -19,6 +19,9 @@ typedef struct {
 typedef struct {
     sized_text document;       /* chat head, instruction, context, newline(s) */
     sized_text query;         /* question, chat tail, lead-in of the answer */
+    /* What APB puts into the anchors of its blocks where that is not the query up to its end of turn:
+     * InfiniteBench's; bytes NULL: it is. */
+    sized_text anchor_query;
     size_t lead_in;      /* where in `query` the lead-in starts (== query.count: there is none) */
     sized_text *references;    /* the answers looked for */
     int reference_count; /* at least 1; 0 where there is a label */

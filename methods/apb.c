@@ -99,7 +99,7 @@ static void apb_plan(const cell *c, const device *dev, int rank, plan *p)
     if (rank > 0) {
         int64_t p0 = query_place(c), query = query_length(c);
         plan_add(p, SPAN_ANCHOR, TOKENS_DOCUMENT, 0, p0, 0, false);
-        plan_add(p, SPAN_ANCHOR, TOKENS_QUERY, 0, query, p0, false);
+        plan_add(p, SPAN_ANCHOR, TOKENS_ANCHOR_QUERY, 0, query, p0, false);
         plan_add(p, SPAN_ANCHOR, TOKENS_DOCUMENT, p0, c->options[ANCHOR] - query - p0, p0 + query,
                  false);
     }

@@ -39,7 +39,7 @@ typedef struct {
     int hosts;
     int64_t document, query;   /* n, l_q */
     int64_t head_tokens;       /* chat head of the prompt: a query in the anchor goes behind it (p0) */
-    int64_t query_in_anchor;   /* l': query tokens before the first end-of-turn id */
+    int64_t query_in_anchor;   /* l': tokens of the query that an anchor carries, see token_source */
     int retaining_width;       /* hidden width of the model's retaining heads; 0 = it has none */
     uint64_t seed;
 } cell;
@@ -47,7 +47,9 @@ typedef struct {
 /* ---- The plan of one host ---- */
 
 typedef enum { SPAN_ANCHOR, SPAN_LOCAL, SPAN_QUERY, SPAN_PADDING } span_kind;
-typedef enum { TOKENS_DOCUMENT, TOKENS_QUERY, TOKENS_PADDING } token_source;
+/* TOKENS_ANCHOR_QUERY: what of the query an anchor carries (q' of methods.md 2.6): its tokens before the
+ * first end-of-turn id, or what a task gives instead (task_sample.anchor_query). */
+typedef enum { TOKENS_DOCUMENT, TOKENS_QUERY, TOKENS_ANCHOR_QUERY, TOKENS_PADDING } token_source;
 
 /* Consecutive rows. Keys and values of cached rows lie in the KV cache in row order; those of the
  * others in the extra buffer, also in row order, and are forgotten after the layer. Padding rows
@@ -56,7 +58,7 @@ typedef enum { TOKENS_DOCUMENT, TOKENS_QUERY, TOKENS_PADDING } token_source;
 typedef struct {
     span_kind kind;
     token_source source;
-    int64_t first_token; /* index into the document or the query */
+    int64_t first_token; /* index into the source */
     int64_t count;
     int64_t first_position; /* positions count up from here */
     bool cached;

@@ -44,6 +44,7 @@ static logits_trace run_as(const model *m, const cell *c, const prompt *p, int t
         .driver = comm_find("sim"),
         .document = p->ids,
         .query = p->ids + p->document,
+        .anchor_query = p->anchor_query,
         .new_tokens = tokens,
         .untimed = untimed,
         .on_token = logits_trace_token,
@@ -209,4 +210,54 @@ Test(core, cost_equals_counters)
                 prompt_free(&p);
             }
     model_close(m);
+}
+
+static logits_trace run_apb(const model *m, const char *method_text, const prompt *p)
+{
+    cell c;
+    cr_assert(make_cell(m, method_text, 3, p, &c), "%s", fail_text());
+    return run(m, &c, p, 2, NULL);
+}
+
+static bool same_logits(const logits_trace *a, const logits_trace *b)
+{
+    return a->steps == b->steps && !memcmp(a->logits, b->logits, (size_t)a->steps * (size_t)a->vocab *
+                                                                     sizeof *a->logits);
+}
+
+/* What anchors carry in place of the query's beginning. With l_a = p0 + l' the anchor is document[0, p0)
+ * and what is carried: the document's own next ids make it the anchor without a query, to the bit. */
+Test(core, anchors_carry_what_they_are_given)
+{
+    device *dev = open_device();
+    model *m = open_checkpoint("llama31-f16", dev);
+    prompt p;
+    cr_assert_eq(prompt_random(m, 100, 8, 3, &p), 0, "%s", fail_text());
+    p.head_tokens = 5;
+    p.query_in_anchor = 6;
+    const char *with = "apb:anchor=11:passing=4:compressor=recency",
+               *without = "apb:anchor=11:passing=4:compressor=recency:query_in_anchor=0";
+    logits_trace usual = run_apb(m, with, &p), plain = run_apb(m, without, &p);
+    cr_expect(!same_logits(&usual, &plain), "the query in the anchor has no effect");
+
+    p.anchor_query = alloc_or_die(6, sizeof *p.anchor_query);
+    memcpy(p.anchor_query, p.ids + p.document, 6 * sizeof *p.ids);
+    logits_trace same = run_apb(m, with, &p);
+    cr_expect(same_logits(&same, &usual), "the query's own ids are not the query's");
+    memcpy(p.anchor_query, p.ids + 5, 6 * sizeof *p.ids);
+    logits_trace document = run_apb(m, with, &p);
+    cr_expect(same_logits(&document, &plain), "the document's ids are not the anchor without a query");
+    memcpy(p.anchor_query, p.ids + p.document + 2, 6 * sizeof *p.ids); /* it begins later */
+    logits_trace later = run_apb(m, with, &p);
+    cr_expect(!same_logits(&later, &usual) && !same_logits(&later, &plain));
+    p.query_in_anchor = 0;
+    logits_trace none = run_apb(m, with, &p);
+    cr_expect(same_logits(&none, &plain), "nothing is not nothing");
+
+    logits_trace *traces[] = {&usual, &plain, &same, &document, &later, &none};
+    for (size_t i = 0; i < sizeof traces / sizeof *traces; i++)
+        logits_trace_free(traces[i]);
+    prompt_free(&p);
+    model_close(m);
+    dev->close(dev);
 }

@@ -33,22 +33,27 @@ static char *prompt_of(const char *name, const char *json, const chat_template *
 }
 
 /* The official layouts (datasets of 2024-06-13, templates for open models): I instruction, C context,
- * Q question, O options, L lead-in. Where the document ends the query begins. */
+ * Q question, O options, L lead-in. Where the document ends the query begins. And what of it APB's anchors
+ * carry (datasets.md 3): the row's input; for choices the question and the option lines; for code_debug
+ * the options and the lead-in, for dialogues the lead-in. */
 static const struct {
-    const char *task, *document_end, *query;
+    const char *task, *document_end, *query, *carried;
 } layouts[] = {
-    {"passkey", "\n\nCONTEXT\n\n", "The INPUT of\n\nThe pass key is"},
-    {"number_string", "\n\nCONTEXT\n\n", "The INPUT of\n\nThe sequence of digits is"},
-    {"kv_retrieval", "\n\nCONTEXT\n\n", "The INPUT of"},
-    {"longbook_sum_eng", "\n\nCONTEXT\n\n", "Summary:"},
+    {"passkey", "\n\nCONTEXT\n\n", "The INPUT of\n\nThe pass key is", "The INPUT of"},
+    {"number_string", "\n\nCONTEXT\n\n", "The INPUT of\n\nThe sequence of digits is", "The INPUT of"},
+    {"kv_retrieval", "\n\nCONTEXT\n\n", "The INPUT of", "The INPUT of"},
+    {"longbook_sum_eng", "\n\nCONTEXT\n\n", "Summary:", "The INPUT of"},
     {"longbook_choice_eng", "\n\nCONTEXT\n\n",
-     "The INPUT of\nA. w\nB. x\nC. y\nD. z\n\nThe letter of the right answer is"},
-    {"longbook_qa_eng", "\n\nCONTEXT\n\n", "The INPUT of\nAnswer:"},
-    {"longbook_qa_chn", "\n\nCONTEXT\n\n", "The INPUT of\n回答："},
-    {"longdialogue_qa_eng", "\n\nCONTEXT\n\n", "The name replaced by $$MASK$$ is"},
-    {"math_find", "is the input of this list?\n\nCONTEXT\n\n", "The INPUT of"},
-    {"math_calc", "17, 50]\n\nCONTEXT\n", "Values:"},
-    {"code_debug", "\n\nCONTEXT\n\n", "A. w\nB. x\nC. y\nD. z\n\nThe right option is:"},
+     "The INPUT of\nA. w\nB. x\nC. y\nD. z\n\nThe letter of the right answer is",
+     "The INPUT of\nA. w\nB. x\nC. y\nD. z"},
+    {"longbook_qa_eng", "\n\nCONTEXT\n\n", "The INPUT of\nAnswer:", "The INPUT of"},
+    {"longbook_qa_chn", "\n\nCONTEXT\n\n", "The INPUT of\n回答：", "The INPUT of"},
+    {"longdialogue_qa_eng", "\n\nCONTEXT\n\n", "The name replaced by $$MASK$$ is",
+     "The name replaced by $$MASK$$ is"},
+    {"math_find", "is the input of this list?\n\nCONTEXT\n\n", "The INPUT of", "The INPUT of"},
+    {"math_calc", "17, 50]\n\nCONTEXT\n", "Values:", "The INPUT of"},
+    {"code_debug", "\n\nCONTEXT\n\n", "A. w\nB. x\nC. y\nD. z\n\nThe right option is:",
+     "A. w\nB. x\nC. y\nD. z\n\nThe right option is:"},
 };
 static const char row_of_all[] = "{\"id\": 7, \"context\": \"CONTEXT\", \"input\": \"The INPUT of\", "
                                  "\"answer\": [\"y\"], \"options\": [\"w\", \"x\", \"y\", \"z\"]}";
@@ -64,6 +69,7 @@ Test(infinite, layouts_of_prompts)
         cr_expect_str_eq(sample.document.bytes + sample.document.count - end,
                          layouts[i].document_end, "%s", layouts[i].task);
         cr_expect_str_eq(sample.query.bytes, layouts[i].query, "%s", layouts[i].task);
+        cr_expect_str_eq(sample.anchor_query.bytes, layouts[i].carried, "%s", layouts[i].task);
         cr_expect_eq(sample.index, 7);
         cr_expect(sample.official);
         task_sample_free(&sample);
@@ -83,6 +89,7 @@ Test(infinite, chat_goes_around)
         cr_assert(sample.lead_in >= tail);
         cr_expect_eq(strncmp(sample.query.bytes + sample.lead_in - tail, chat.tail, tail), 0,
                      "%s: %s", layouts[i].task, sample.query.bytes);
+        cr_expect_str_eq(sample.anchor_query.bytes, layouts[i].carried, "%s", layouts[i].task);
         task_sample_free(&sample);
         free(prompt);
     }
@@ -97,6 +104,7 @@ Test(infinite, code_run_asks_for_the_call)
     cr_assert(prompt, "%s", fail_text());
     cr_expect(strstr(sample.document.bytes, "what func_12 returns"));
     cr_expect_str_eq(sample.query.bytes, "What is the value of func_12(-3)? The value is:");
+    cr_expect_str_eq(sample.anchor_query.bytes, "of func_x(1) func_12(-3) func_4(1)");
     cr_expect_eq(json_integer_value(json_array_get(sample.label, 0)), 5);
     task_sample_free(&sample);
     free(prompt);

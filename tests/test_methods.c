@@ -72,7 +72,8 @@ static void name_rows(const plan *p, mask *m)
     for (int i = 0; i < p->span_count; i++)
         for (int64_t k = 0; k < p->spans[i].count; k++, row++)
             m->row_name[row] = p->spans[i].source == TOKENS_PADDING ? PAD_NAME
-                               : p->spans[i].source == TOKENS_QUERY
+                               : p->spans[i].source == TOKENS_QUERY ||
+                                         p->spans[i].source == TOKENS_ANCHOR_QUERY
                                    ? QUERY_NAME + (int)(p->spans[i].first_token + k)
                                    : (int)(p->spans[i].first_token + k);
 }

@@ -66,7 +66,7 @@ const struct infinite_task infinite_sum = {.score = score_summary, .prompt = &su
 static const infinite_prompt choice_prompt = {
     .instruction = "Read the book below; then choose the one right answer to a question about it.",
     .gap = "\n\n", .asks = ASKS_INPUT, .options = true, .lead_gap = "\n\n",
-    .lead_in = "The letter of the right answer is"};
+    .lead_in = "The letter of the right answer is", .carries = CARRIES_QUESTION};
 const struct infinite_task infinite_choice = {
     .score = score_choice, .letter = true, .prompt = &choice_prompt};
 
@@ -87,7 +87,7 @@ static const infinite_prompt dialogue_prompt = {
     .instruction = "In the dialogue below the name of one speaker has been replaced by $$MASK$$. "
                    "Find out who that is.",
     .gap = "\n\n", .asks = ASKS_NOTHING, .lead_gap = "",
-    .lead_in = "The name replaced by $$MASK$$ is"};
+    .lead_in = "The name replaced by $$MASK$$ is", .carries = CARRIES_LEAD_IN};
 const struct infinite_task infinite_dialogue = {
     .score = score_dialogue, .prompt = &dialogue_prompt};
 
@@ -95,6 +95,6 @@ static const infinite_prompt debug_prompt = {
     .instruction = "One function of the program below has been given an obvious error on purpose. "
                    "Choose that function from the options.",
     .gap = "\n\n", .asks = ASKS_NOTHING, .options = true, .lead_gap = "\n\n",
-    .lead_in = "The right option is:"};
+    .lead_in = "The right option is:", .carries = CARRIES_OPTIONS_LEAD_IN};
 const struct infinite_task infinite_code_debug = {
     .score = score_code_debug, .letter = true, .prompt = &debug_prompt};

@@ -113,6 +113,29 @@ static void write_document(const infinite_prompt *prompt, const json_t *row, con
     fclose(out);
 }
 
+/* What the anchors of APB's blocks carry. No chat template is in it. */
+static void write_carried(const infinite_prompt *prompt, const json_t *row, size_t question_bytes,
+                          task_sample *sample)
+{
+    FILE *out = open_memstream(&sample->anchor_query.bytes, &sample->anchor_query.count);
+    switch (prompt->carries) {
+    case CARRIES_INPUT:
+        write_text(out, json_view(json_object_get(row, "input")));
+        break;
+    case CARRIES_QUESTION:
+        fwrite(sample->query.bytes, 1, question_bytes, out);
+        break;
+    case CARRIES_OPTIONS_LEAD_IN:
+        write_options(out, json_object_get(row, "options"));
+        fprintf(out, "%s%s", prompt->lead_gap, prompt->lead_in);
+        break;
+    case CARRIES_LEAD_IN:
+        fputs(prompt->lead_in, out);
+        break;
+    }
+    fclose(out);
+}
+
 static void write_question(const infinite_prompt *prompt, const json_t *row, const char *drawn,
                         const chat_template *chat, task_sample *sample)
 {
@@ -125,11 +148,14 @@ static void write_question(const infinite_prompt *prompt, const json_t *row, con
         fputs(prompt->asks == ASKS_NOTHING ? "" : "\n", out);
         write_options(out, json_object_get(row, "options"));
     }
+    fflush(out);
+    size_t question_bytes = sample->query.count;
     fputs(chat ? chat->tail : prompt->lead_gap, out);
     fflush(out);
     sample->lead_in = sample->query.count;
     fputs(prompt->lead_in, out);
     fclose(out);
+    write_carried(prompt, row, question_bytes, sample);
 }
 
 static int check_row(const struct infinite_task *task, const json_t *row)

@@ -6,6 +6,13 @@
 
 #include "harness/error.h"
 
+static const int32_t *ids_of(const run_request *r, token_source source)
+{
+    if (source == TOKENS_DOCUMENT)
+        return r->document;
+    return source == TOKENS_ANCHOR_QUERY && r->anchor_query ? r->anchor_query : r->query;
+}
+
 void host_upload_rows(host *h)
 {
     const run_request *r = h->run->request;
@@ -18,7 +25,7 @@ void host_upload_rows(host *h)
         for (int64_t k = 0; k < span->count; k++, row++) {
             if (span->source == TOKENS_PADDING)
                 continue; /* both 0 */
-            ids[row] = (span->source == TOKENS_QUERY ? r->query : r->document)[span->first_token + k];
+            ids[row] = ids_of(r, span->source)[span->first_token + k];
             positions[row] = (int32_t)(span->first_position + k);
         }
     }

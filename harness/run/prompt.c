@@ -67,6 +67,21 @@ failed:
     return -1;
 }
 
+int prompt_set_anchor_query(const model *m, const char *text, size_t bytes, prompt *p)
+{
+    token_list ids = {0};
+    if (need_tokenizer(m))
+        return -1;
+    if (tokenizer_encode(m->tokens, text, bytes, false, &ids)) {
+        token_list_free(&ids);
+        return -1;
+    }
+    free(p->anchor_query);
+    p->anchor_query = ids.ids;
+    p->query_in_anchor = (int64_t)ids.count;
+    return 0;
+}
+
 int prompt_from_text(const model *m, const char *text, size_t bytes, bool chat, int64_t query_tokens,
                      prompt *p)
 {
@@ -143,5 +158,6 @@ void prompt_to_cell(const prompt *p, cell *c)
 void prompt_free(prompt *p)
 {
     free(p->ids);
+    free(p->anchor_query);
     *p = (prompt){0};
 }

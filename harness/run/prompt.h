@@ -9,13 +9,18 @@ typedef struct {
     int32_t *ids;             /* document, then query */
     int64_t document, query;  /* lengths in tokens */
     int64_t head_tokens;      /* chat head at the document's start */
-    int64_t query_in_anchor;  /* query tokens before its first end-of-turn id; all when it has none */
+    int64_t query_in_anchor;  /* query tokens before its first end-of-turn id; all when it has none; or
+                               * how many there are of: */
+    int32_t *anchor_query;    /* ids that an anchor carries instead; NULL: those of the query */
 } prompt;
 
 /* Document and query tokenised apart, as all benchmark samples are, under every method. chat: the
  * document begins with the template's head, which carries its own begin-of-text. */
 int prompt_from_parts(const model *, const char *document, size_t document_bytes, const char *query,
                       size_t query_bytes, bool chat, prompt *);
+
+/* Makes anchors carry this text, which may be empty, in place of the query's beginning. */
+int prompt_set_anchor_query(const model *, const char *text, size_t bytes, prompt *);
 
 /* One text, used as it is (with the begin-of-text that the tokenizer adds) or, with chat, inside the
  * model's chat template. The last query_tokens tokens are the query; 0 = a tenth, at most 50. */

@@ -26,6 +26,7 @@ typedef struct {
     const cell *cell; /* resolved; document and query are the lengths of the ids below */
     const comm_driver *driver;
     const int32_t *document, *query;
+    const int32_t *anchor_query; /* cell->query_in_anchor ids, or NULL: the query's first ones */
     int64_t new_tokens;      /* generated at most; >= 1 (the first token ends the prefill) */
     const int32_t *stop_ids; /* generation ends with one of them */
     int stop_count;

@@ -49,7 +49,11 @@ int group_open(group *g)
         status = prompt_from_parts(m, one.sample.document.bytes, one.sample.document.count,
                                    one.sample.query.bytes, one.sample.query.count,
                                    s->chat || one.sample.official, &one.prompt);
+        const sized_text carried = one.sample.anchor_query;
+        if (!status && carried.bytes)
+            status = prompt_set_anchor_query(m, carried.bytes, carried.count, &one.prompt);
         if (status) {
+            prompt_free(&one.prompt);
             task_sample_free(&one.sample);
             break;
         }

@@ -55,6 +55,7 @@ static int run(const group *g, const cell *c, const group_sample *one, int64_t n
         .driver = s->driver,
         .document = one->prompt.ids,
         .query = one->prompt.ids + one->prompt.document,
+        .anchor_query = one->prompt.anchor_query,
         .new_tokens = new_tokens,
         .stop_ids = g->model->config.stop_ids,
         .stop_count = g->model->config.stop_count,
