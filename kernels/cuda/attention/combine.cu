@@ -6,6 +6,9 @@
 
 static const float log2_e = 1.44269504f;
 
+/* A lane weighs one part of 32, and loads of eight parts are under way at once: decode has some fifty
+ * parts, and one after the other each costs two round trips to the L2 cache. Sums are in the order of
+ * the parts. */
 template <int HeadDim> __global__ void combine(const attention_arguments call)
 {
     constexpr int each = HeadDim / 32; /* values of a lane */
@@ -20,17 +23,26 @@ template <int HeadDim> __global__ void combine(const attention_arguments call)
     top = warp_max(top);
     float sum = 0, out[each] = {};
     if (top != -INFINITY) {
-        for (int split = call.fold ? -1 : 0; split < call.splits; split++) {
-            float lse = split < 0 ? running : call.part_lse[split * pairs + pair];
-            if (lse == -INFINITY)
-                continue;
-            float weight = exp2f((lse - top) * log2_e);
-            const float *from =
-                (split < 0 ? call.acc : call.part_acc + split * pairs * HeadDim) + pair * HeadDim;
-            sum += weight;
+        if (running != -INFINITY) {
+            sum = exp2f((running - top) * log2_e);
 #pragma unroll
             for (int i = 0; i < each; i++)
-                out[i] += weight * from[lane * each + i];
+                out[i] = sum * call.acc[pair * HeadDim + lane * each + i];
+        }
+        for (int first = 0; first < call.splits; first += 32) {
+            int count = min(32, call.splits - first);
+            /* A part that saw no key weighs 0, and its output is 0. */
+            float mine = lane < count ? call.part_lse[(first + lane) * pairs + pair] : -INFINITY;
+            mine = exp2f((mine - top) * log2_e);
+            const float *from = call.part_acc + (first * pairs + pair) * HeadDim + lane * each;
+#pragma unroll 8
+            for (int part = 0; part < count; part++) {
+                float weight = __shfl_sync(0xffffffffu, mine, part);
+                sum += weight;
+#pragma unroll
+                for (int i = 0; i < each; i++)
+                    out[i] += weight * from[part * pairs * HeadDim + i];
+            }
         }
 #pragma unroll
         for (int i = 0; i < each; i++)
