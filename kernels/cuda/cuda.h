@@ -38,6 +38,7 @@ typedef struct {
     /* Scratch of one operation at a time: partial sums of split keys, histograms, segment lists.
      * Of fixed size and taken at open(), so that no operation allocates. */
     void *scratch;
+    int32_t *turn; /* [2], behind it: works taken and blocks done of attention that runs; 0 between calls */
 
     cudaEvent_t *events;   /* made so far; the first `marks` of them are in use */
     int event_count, marks;

@@ -88,7 +88,13 @@ static int open_cuda(device *d, int threads)
     if (code == cudaSuccess)
         code = cudaMalloc(&state->lt_workspace, CUDA_LT_WORKSPACE);
     if (code == cudaSuccess)
-        code = cudaMalloc(&state->scratch, CUDA_SCRATCH);
+        code = cudaMalloc(&state->scratch, CUDA_SCRATCH + CUDA_ALIGNMENT);
+    if (code == cudaSuccess) {
+        state->turn = (int32_t *)((char *)state->scratch + CUDA_SCRATCH);
+        code = cudaMemsetAsync(state->turn, 0, 2 * sizeof *state->turn, state->stream);
+    }
+    if (code == cudaSuccess)
+        code = cudaStreamSynchronize(state->stream);
     if (code != cudaSuccess) {
         fail("device cuda: opening GPU %d: %s", state->ordinal, cudaGetErrorString(code));
         goto failed;

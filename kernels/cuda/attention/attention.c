@@ -3,7 +3,7 @@
  * Many rows: a block takes a tile of rows of one head. Few rows (the query phase, decode) would leave
  * most multiprocessors idle: there the heads of a KV head's group are packed into the tile's rows,
  * so that keys are read once for all of them, and the keys are split into parts that are combined
- * in a second launch. What is chosen depends on the shapes and the GPU alone, so equal shapes give
+ * in a second launch. On Hopper each way has two kernels. What is chosen depends on the shapes and the GPU alone, so equal shapes give
  * equal bits. */
 #include "kernels/cuda/attention/combine.h"
 #include "kernels/cuda/attention/hopper/launch.h"
@@ -15,6 +15,11 @@
 #include <stdlib.h>
 
 static const double log2_e = 1.4426950408889634;
+
+/* Keys from which Hopper's packed kernel is worth its longer start. Measured on an H100 against sm_80's,
+ * heads 32/8 of 128: 50 rows 0.90 of its rate over 2K keys, 1.80 over 16K, 2.4 over 128K; one row 0.80 over
+ * 4K, 1.09 over 16K, 1.03 over 128K. */
+enum { MANY_KEYS = 8 << 10 };
 
 /* A part of fewer tiles costs more to combine than it gains. */
 enum { LEAST_TILES_OF_A_PART = 4 };
@@ -28,15 +33,20 @@ static int64_t clamp(int64_t value, int64_t least, int64_t most)
     return value < least ? least : value > most ? most : value;
 }
 
+static int64_t keys_of(const attn_call *call)
+{
+    int64_t keys = 0;
+    for (int i = 0; i < call->segment_count; i++)
+        keys += call->segments[i].length > 0 ? call->segments[i].length : 0;
+    return keys;
+}
+
 /* Query heads that are worked on side by side: those of as many KV heads as the L2 cache holds, so
  * that keys come from memory once. Measured on an H100 with 32/8 heads of 128: 668 TFLOP/s at 32K with
  * all heads in one section, 707 with those of two KV heads; at 4K 526 with all, 372 with one. */
 static int32_t section_of(const attn_call *call, size_t cache_bytes)
 {
-    int64_t keys = 0;
-    for (int i = 0; i < call->segment_count; i++)
-        keys += call->segments[i].length > 0 ? call->segments[i].length : 0;
-    size_t head = (size_t)keys * 2 * (size_t)call->head_dim * 2 + 1;
+    size_t head = (size_t)keys_of(call) * 2 * (size_t)call->head_dim * 2 + 1;
     int kv_heads = (int)clamp((int64_t)(cache_bytes * 2 / 3 / head), 1, call->kv_heads);
     while (call->kv_heads % kv_heads)
         kv_heads--;
@@ -134,8 +144,10 @@ void cuda_attention(device *d, const attn_call *call)
     a.tiles = (int32_t)tiles_of(call->rows, shape->rows);
     int64_t blocks = (int64_t)a.tiles * a.heads;
     bool few = blocks < state->multiprocessors;
-    if ((choice == ATTENTION_HOPPER || (choice == ATTENTION_BEST && !few)) &&
-        hopper_takes(state, &a, call->head_dim)) {
+    if (choice == ATTENTION_BEST)
+        choice = !few ? ATTENTION_HOPPER : keys_of(call) >= MANY_KEYS ? ATTENTION_HOPPER_PACKED
+                                                                     : ATTENTION_PACKED;
+    if (choice == ATTENTION_HOPPER && hopper_takes(state, &a, call->head_dim)) {
         hopper_attention(state, &a, call->head_dim);
         return;
     }

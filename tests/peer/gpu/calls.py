@@ -5,6 +5,7 @@
     apb      anchor, passing blocks and block in one call, for each rank of 8, against our causal call
              of as many pairs and against what a user of cuDNN does: three calls, a concatenation and
              a merge by log-sum-exps
+    short    few rows or few keys, where launches count: the kernels that could take such a call
     decode   1, 4, 8 rows over 128K and 512K keys (bytes beside the copy rate of the same run), and 50
              rows of a query (floor: bytes at the copy rate or padded FLOPs at a product's rate)
     error    root mean square and largest error of ours and of FlashAttention-2 against float64, on
@@ -30,11 +31,11 @@ from attention_error import errors
 from ours import Ours, Segment
 from turns import Clock, identity, in_turn, size, tokens, write_csv
 
-SECTIONS = ["causal", "ring", "apb", "decode", "error"]
+SECTIONS = ["causal", "ring", "apb", "short", "decode", "error"]
 LLAMA, QWEN, YI, SMOLLM2 = (32, 8, 128), (40, 8, 128), (56, 8, 128), (9, 3, 64)
 BACKENDS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "fa2": SDPBackend.FLASH_ATTENTION}
 CHOICE = "cuda_attention_choice"  # kernels/cuda/cuda.h
-BEST, PACKED, HOPPER_PACKED = 0, 2, 4
+BEST, PORTABLE, PACKED, HOPPER, HOPPER_PACKED = range(5)
 MOST_ERROR = 1e-2  # of a result's norm: bf16 leaves 2e-3 to 4e-3, a wrong key or mask far more
 # The paper's table 14 (methods/apb.c): anchor and passing tokens by length, and a query of 50.
 APB, QUERY, HOSTS = {32 << 10: (1024, 512), 64 << 10: (2048, 1024), 128 << 10: (4096, 2048)}, 50, 8
@@ -388,6 +389,41 @@ def apb_case(bench, label, shape, length, rank):
     bench.line(label, found, bench.bar(label, "of our causal call", found["causal"][1], 0.97))
 
 
+# ---- short ----
+
+def short(bench):
+    kernels = {"ours": BEST, "portable": PORTABLE, "packed": PACKED, "hopper": HOPPER,
+               "hopper packed": HOPPER_PACKED}
+    causals = [(LLAMA, "128,512,1K"), (SMOLLM2, "256,512,1K,2K,4K")]
+    lone = [(LLAMA, 1, "512,4K,16K"), (LLAMA, 50, "2K,16K"), (SMOLLM2, 1, "256,1K,4K"),
+            (SMOLLM2, 30, "256,1K,4K")]
+    cases = [(shape, tokens(length), 0) for shape, lengths in causals for length in lengths.split(",")]
+    cases += [(shape, rows, tokens(keys)) for shape, rows, lengths in lone
+              for keys in lengths.split(",")]
+    for shape, rows, keys in cases:
+        label = f"short {name_of(shape)} " + (f"{rows} x {size(keys)}" if keys else f"{size(rows)}")
+        if bench.spent(label):
+            continue
+        heads, kv_heads, width = shape
+        q, out = random(rows, heads, width), torch.empty(rows, heads, width, dtype=torch.bfloat16,
+                                                         device="cuda")
+        kv = random(keys or rows, kv_heads, 2, width)
+        run = bench.library.call_of(q, [Segment(*keys_of(kv), 0, rows, *([] if keys else [0]))], out)
+        want, works = None, {}
+        for name, choice in kernels.items():
+            out.fill_(math.nan)
+            works[name] = bench.ours([run], choice)
+            works[name](1)
+            want = out.clone() if want is None else want
+            bench.expect(f"{label} {name}", out, want)
+        for peer in bench.peers:
+            works[peer.name] = peer.turns([peer.call(q, kv, not keys)])
+        pairs = rows * keys or rows * (rows + 1) / 2
+        found = bench.measure("short", label, works, dict.fromkeys(works, 4 * pairs * heads * width),
+                              **columns_of(shape, rows, keys or rows))
+        bench.line(label, found)
+
+
 # ---- decode, query ----
 
 def few_rows_exact(q, parts):
@@ -479,7 +515,7 @@ def main():
         bench = Bench(options, library, Clock(), same)
         print(f"{library.title}; torch {same['torch']}, cuDNN {same['cudnn']}; TFLOP/s of visible "
               "pairs, or GB/s; in brackets our rate as a multiple of it", flush=True)
-        parts = {"causal": causal, "ring": ring, "apb": apb, "decode": decode, "error": errors}
+        parts = {"causal": causal, "ring": ring, "apb": apb, "short": short, "decode": decode, "error": errors}
         for section in SECTIONS:
             if section in options.only:
                 parts[section](bench)

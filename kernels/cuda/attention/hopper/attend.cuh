@@ -6,101 +6,7 @@
  * scheme of FlashAttention-3, Shah et al. 2024, sections 3.1 and 3.2, without taking turns). */
 #ifndef KERNELS_CUDA_ATTENTION_HOPPER_ATTEND_CUH
 #define KERNELS_CUDA_ATTENTION_HOPPER_ATTEND_CUH
-#include "kernels/cuda/attention/hopper/hopper.h"
-#include "kernels/cuda/attention/hopper/instructions.cuh"
-#include "kernels/cuda/attention/mma.cuh"
-#include "kernels/cuda/attention/walk.cuh"
-
-/* Packed: rows are (query row, head of the group) pairs of one KV head, a.tile_rows query rows in a tile,
- * and keys are split into parts that are combined later. Rows of a tile that belong to no query row
- * compute with whatever lies there; no row's result depends on another's. */
-template <int HeadDim_, int Consumers_, int Keys_, bool Packed_> struct hopper {
-    static constexpr int HeadDim = HeadDim_, Consumers = Consumers_, Keys = Keys_, Stages = 2;
-    static constexpr bool Packed = Packed_;
-    static constexpr int Rows = 64 * Consumers, Threads = 128 * (Consumers + 1);
-    static constexpr int Panels = HeadDim / 64, RowBytes = 128; /* of a panel */
-    static constexpr int QueryPanel = Rows * RowBytes, KeyPanel = Keys * RowBytes;
-    static constexpr int QueryBytes = Panels * QueryPanel, TileBytes = Panels * KeyPanel;
-    static constexpr int OutPanel = 64 * RowBytes, OutBytes = Panels * OutPanel; /* a consumer */
-    static constexpr int ProducerRegisters = Consumers == 2 ? 40 : 32;
-    static constexpr int ConsumerRegisters = Consumers == 2 ? 232 : 160;
-    /* Shared memory: queries, keys, values, outputs, then barriers and the work's number. */
-    static constexpr int KeysAt = QueryBytes, ValuesAt = KeysAt + Stages * TileBytes;
-    static constexpr int OutAt = ValuesAt + Stages * TileBytes;
-    static constexpr int BarriersAt = OutAt + Consumers * OutBytes;
-    static constexpr int WorkAt = BarriersAt + 8 * (2 + 4 * Stages);
-    static constexpr int SharedBytes = WorkAt + 16 + 1024; /* it begins at a multiple of 1024 */
-};
-
-/* Addresses of barriers: full ones wait for the copy engine, empty ones for the consumers. */
-template <class T> struct barriers {
-    uint32_t base;
-    __device__ __forceinline__ uint32_t q_full() const { return base; }
-    __device__ __forceinline__ uint32_t q_empty() const { return base + 8; }
-    __device__ __forceinline__ uint32_t k_full(int stage) const { return base + 16 + 8 * stage; }
-    __device__ __forceinline__ uint32_t k_empty(int stage) const
-    {
-        return base + 16 + 8 * (T::Stages + stage);
-    }
-    __device__ __forceinline__ uint32_t v_full(int stage) const
-    {
-        return base + 16 + 8 * (2 * T::Stages + stage);
-    }
-    __device__ __forceinline__ uint32_t v_empty(int stage) const
-    {
-        return base + 16 + 8 * (3 * T::Stages + stage);
-    }
-};
-
-/* A place in a ring of stages; the phase flips with each turn. */
-template <class T> struct ring {
-    int stage = 0;
-    uint32_t phase = 0;
-    __device__ __forceinline__ void advance()
-    {
-        if (++stage == T::Stages) {
-            stage = 0;
-            phase ^= 1;
-        }
-    }
-};
-
-struct work_place {
-    int tile, head, kv_head, split;
-};
-
-template <class T>
-__device__ __forceinline__ work_place place_of_work(const attention_arguments &call, int work)
-{
-    if constexpr (T::Packed) { /* tiles that read the same keys side by side */
-        int rest = work / call.tiles, kv_head = rest % call.kv_heads;
-        return {work % call.tiles, kv_head * call.group, kv_head, rest / call.kv_heads};
-    }
-    int in_section = call.tiles * call.section;
-    int section = work / in_section, within = work - section * in_section;
-    int head = section * call.section + within % call.section;
-    return {call.tiles - 1 - within / call.section, head, head / call.group, 0};
-}
-
-/* Query rows of a tile. */
-template <class T> __device__ __forceinline__ int rows_of_tile(const hopper_arguments &a)
-{
-    return T::Packed ? a.tile_rows : T::Rows;
-}
-
-/* The tiles of keys of a work. */
-template <class T>
-__device__ __forceinline__ void start_walk(walk<T::Keys> &at, const attention_arguments &call,
-                                           const work_place &here, int first, int last)
-{
-    at.start(call, first, last);
-    if constexpr (T::Packed) {
-        int tiles = tiles_in_all<T::Keys>(call, first, last);
-        int begin = (int)((int64_t)tiles * here.split / call.splits);
-        int end = (int)((int64_t)tiles * (here.split + 1) / call.splits);
-        at.keep(call, begin, end - begin);
-    }
-}
+#include "kernels/cuda/attention/hopper/rows.cuh"
 
 template <class T>
 __device__ __forceinline__ void load_queries(const hopper_arguments &a, uint32_t to, uint32_t barrier,
@@ -132,9 +38,11 @@ __device__ __forceinline__ void produce(const hopper_arguments &a, uint32_t base
         if (work >= a.works) {
             *work_slot = -1;
             barrier_arrive(barrier.q_full());
+            if (atomicAdd(&a.turn[1], 1) == (int)gridDim.x - 1) /* the last: zero for the next call */
+                a.turn[0] = a.turn[1] = 0;
             return;
         }
-        int next_work = (int)gridDim.x + atomicAdd(a.next_work, 1);
+        int next_work = (int)gridDim.x + atomicAdd(&a.turn[0], 1);
         *work_slot = work;
         work_place here = place_of_work<T>(call, work);
         int first = here.tile * rows_of_tile<T>(a);
@@ -179,12 +87,6 @@ __device__ __forceinline__ void produce(const hopper_arguments &a, uint32_t base
 
 /* ---- A consumer ---- */
 
-template <class T> struct consumer {
-    float out[T::HeadDim / 2]; /* element 4 j + i: column 8 j + 2 (lane % 4) + i % 2, row + 8 (i / 2) */
-    float top[2], sum[2];
-    uint32_t p[T::Keys / 16][4];
-};
-
 template <class T>
 __device__ __forceinline__ void start_scores(float (&s)[T::Keys / 2], uint32_t q, uint32_t k)
 {
@@ -207,16 +109,6 @@ __device__ __forceinline__ void start_values(consumer<T> &c, uint32_t v)
         multiply_held(c.out, c.p[step], b + ((step * 16 * T::RowBytes) >> 4));
     products_commit();
 }
-
-/* What all tiles of a work need to know. */
-struct consumer_place {
-    int group;         /* which consumer */
-    int row;           /* this thread's first query row; the other is 8 below */
-    int rows[2];       /* packed: its two query rows */
-    uint32_t q;        /* this consumer's queries */
-    uint32_t keys, values;
-    float scale_log2;
-};
 
 template <class T> __device__ __forceinline__ int query_row(const consumer_place &here, int half)
 {
@@ -323,114 +215,6 @@ __device__ __forceinline__ void next_tile(consumer<T> &c, const consumer_place &
     v_ring.advance();
     take_probabilities<T>(s, c);
     rescale<T>(c, factor);
-}
-
-template <class T>
-__device__ __forceinline__ void begin_rows(consumer<T> &c, const attention_arguments &call,
-                                           int row, int head)
-{
-    int lane = threadIdx.x & 31;
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        c.top[half] = -INFINITY;
-        c.sum[half] = 0;
-        const float *from = nullptr;
-        if (!T::Packed && call.fold && row + 8 * half < call.rows) {
-            int64_t pair = (int64_t)(row + 8 * half) * call.heads + head;
-            float lse = call.lse[pair];
-            if (lse != -INFINITY) {
-                c.top[half] = lse / call.scale;
-                c.sum[half] = lane % 4 == 0;
-                from = call.acc + pair * T::HeadDim + 2 * (lane & 3);
-            }
-        }
-#pragma unroll
-        for (int n = 0; n < T::HeadDim / 8; n++) {
-            float2 two = from ? *(const float2 *)(from + 8 * n) : make_float2(0, 0);
-            c.out[4 * n + 2 * half] = two.x;
-            c.out[4 * n + 2 * half + 1] = two.y;
-        }
-    }
-}
-
-/* A part of the keys: float32 rows with their log-sum-exps, for combine_parts(). */
-template <class T>
-__device__ __forceinline__ void end_part(consumer<T> &c, const hopper_arguments &a,
-                                         const consumer_place &here, const work_place &place)
-{
-    const attention_arguments &call = a.call;
-    int lane = threadIdx.x & 31, warp = threadIdx.x / 32 % 4;
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        float sum = c.sum[half];
-        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        float share = sum == 0 ? 0 : 1 / sum;
-        int packed = 64 * here.group + 16 * warp + lane / 4 + 8 * half;
-        if (packed >= a.tile_rows * call.group || here.rows[half] >= call.rows)
-            continue;
-        int64_t part = ((int64_t)place.split * call.rows + here.rows[half]) * call.heads + place.head +
-                       packed % call.group;
-        if (lane % 4 == 0)
-            call.part_lse[part] = sum == 0 ? -INFINITY : c.top[half] * call.scale + logf(sum);
-        float *acc = call.part_acc + part * T::HeadDim + 2 * (lane & 3);
-#pragma unroll
-        for (int n = 0; n < T::HeadDim / 8; n++)
-            *(float2 *)(acc + 8 * n) = make_float2(c.out[4 * n + 2 * half] * share,
-                                                   c.out[4 * n + 2 * half + 1] * share);
-    }
-}
-
-/* Divides by the sums and writes the rows: bf16 through shared memory and the copy engine, float32
- * straight from registers. */
-template <class T>
-__device__ __forceinline__ void end_rows(consumer<T> &c, const hopper_arguments &a,
-                                         const consumer_place &here, int first, int head,
-                                         uint32_t spare)
-{
-    const attention_arguments &call = a.call;
-    int lane = threadIdx.x & 31, warp = threadIdx.x / 32 % 4;
-    float share[2];
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        float sum = c.sum[half];
-        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        share[half] = sum == 0 ? 0 : 1 / sum;
-        int row = here.row + 8 * half;
-        int64_t pair = (int64_t)row * call.heads + head;
-        if (call.lse && lane % 4 == 0 && row < call.rows)
-            call.lse[pair] = sum == 0 ? -INFINITY : c.top[half] * call.scale + logf(sum);
-        if (call.acc && row < call.rows) {
-            float *acc = call.acc + pair * T::HeadDim + 2 * (lane & 3);
-#pragma unroll
-            for (int n = 0; n < T::HeadDim / 8; n++)
-                *(float2 *)(acc + 8 * n) = make_float2(c.out[4 * n + 2 * half] * share[half],
-                                                       c.out[4 * n + 2 * half + 1] * share[half]);
-        }
-    }
-    if (call.acc)
-        return;
-    if (threadIdx.x % 128 == 0)
-        tensor_store_read(); /* the rows before have left `spare` */
-    named_sync(1 + here.group, 128);
-    int row = warp * 16 + (lane & 15);
-#pragma unroll
-    for (int n = 0; n < T::HeadDim / 8; n += 2) {
-        uint32_t packed[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            packed[i] = pack_two(c.out[4 * n + 2 * i] * share[i % 2],
-                                 c.out[4 * n + 2 * i + 1] * share[i % 2]);
-        int chunk = n % 8 + lane / 16;
-        store_matrices(spare + n / 8 * T::OutPanel + row * T::RowBytes +
-                           ((chunk ^ (row & 7)) << 4),
-                       packed[0], packed[1], packed[2], packed[3]);
-    }
-    fence_shared_for_copies();
-    named_sync(1 + here.group, 128);
-    if (threadIdx.x % 128 == 0)
-        tensor_store(&a.out, spare, first + 64 * here.group, head);
 }
 
 template <class T>

@@ -17,7 +17,8 @@ typedef struct {
     CUtensorMap k[MOST_MAPPED_SEGMENTS], v[MOST_MAPPED_SEGMENTS];
     attention_arguments call;
     int32_t works;      /* tiles x heads; packed: tiles x KV heads x parts of the keys */
-    int32_t *next_work; /* in device memory, 0 before the launch: who is free takes the next */
+    int32_t *turn; /* [2] in device memory, 0 before and after: works taken, by who is free, beyond each
+                    * block's first; blocks that found none left */
     int32_t tile_rows;  /* packed: query rows of a tile; q is [kv_heads, head_dim / 64, rows, group, 64] */
 } hopper_arguments;
 

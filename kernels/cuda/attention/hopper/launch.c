@@ -113,7 +113,7 @@ bool hopper_takes_packed(const cuda_state *state, const attention_arguments *cal
 {
     return hopper_takes(state, call, head_dim) &&
            call->group <= hopper_shape_for(head_dim, true)->rows &&
-           part_bytes(call, head_dim) + CUDA_ALIGNMENT <= CUDA_SCRATCH;
+           part_bytes(call, head_dim) <= CUDA_SCRATCH;
 }
 
 /* A block fills its multiprocessor and stays to the end: kernels of a transfer that come later find room
@@ -135,7 +135,6 @@ static void launch(cuda_state *state, hopper_arguments *a, const hopper_shape *s
     }
     int most = most_blocks(state), blocks = a->works < most ? a->works : most;
     void *arguments[] = {a};
-    cuda_must(cudaMemsetAsync(a->next_work, 0, sizeof *a->next_work, state->stream), "attention");
     cuda_must(cudaFuncSetAttribute(shape->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                    shape->shared_bytes), "attention");
     cuda_must(cudaLaunchKernel(shape->kernel, (dim3){(unsigned)blocks, 1, 1},
@@ -146,7 +145,7 @@ static void launch(cuda_state *state, hopper_arguments *a, const hopper_shape *s
 void hopper_attention(cuda_state *state, const attention_arguments *call, int head_dim)
 {
     const hopper_shape *shape = hopper_shape_for(head_dim, false);
-    hopper_arguments a = {.call = *call, .next_work = state->scratch};
+    hopper_arguments a = {.call = *call, .turn = state->turn};
     a.call.tiles = (call->rows + shape->rows - 1) / shape->rows;
     a.works = a.call.tiles * call->heads;
     encode(&a.q, call->q, head_dim, call->heads, call->rows, call->q_row_stride, head_dim,
@@ -166,7 +165,7 @@ static int choose_parts(const cuda_state *state, const attention_arguments *call
     for (int i = 0; i < call->segment_count; i++)
         key_tiles += (call->segments[i].length + shape->keys - 1) / shape->keys;
     int64_t parts = most_blocks(state) / ((int64_t)call->tiles * call->kv_heads);
-    int64_t room = (int64_t)((CUDA_SCRATCH - CUDA_ALIGNMENT) / part_bytes(call, shape->head_dim));
+    int64_t room = (int64_t)(CUDA_SCRATCH / part_bytes(call, shape->head_dim));
     int64_t most = key_tiles / LEAST_TILES_OF_A_PART;
     most = most < room ? most : room;
     parts = parts < most ? parts : most;
@@ -176,12 +175,12 @@ static int choose_parts(const cuda_state *state, const attention_arguments *call
 void hopper_attention_packed(cuda_state *state, const attention_arguments *call, int head_dim)
 {
     const hopper_shape *shape = hopper_shape_for(head_dim, true);
-    hopper_arguments a = {.call = *call, .next_work = state->scratch};
+    hopper_arguments a = {.call = *call, .turn = state->turn};
     a.tile_rows = shape->rows / call->group;
     a.call.tiles = (call->rows + a.tile_rows - 1) / a.tile_rows;
     a.call.splits = choose_parts(state, &a.call, shape);
     a.works = a.call.tiles * call->kv_heads * a.call.splits;
-    a.call.part_acc = (float *)((char *)state->scratch + CUDA_ALIGNMENT); /* behind next_work */
+    a.call.part_acc = state->scratch;
     a.call.part_lse = a.call.part_acc + (size_t)a.call.splits * (size_t)call->rows *
                                             (size_t)call->heads * (size_t)head_dim;
     encode_packed(&a.q, call, head_dim, a.tile_rows);
