@@ -108,8 +108,8 @@ static const record_column accuracy_columns[ACCURACY_COLUMNS] = {
     [ACCURACY_TOP1] = {"top1", false, "",
         "share of samples whose first token is the one of flash, 0 to 1"},
     [ACCURACY_ERROR_START] = {"error_start", false, "",
-        "error of the last layer's output (the residual stream), |x - x of flash| / |x of flash| a row: "
-        "mean over document rows in the first tenth of each host's block, then over samples"},
+        "error of the last layer's output (the residual stream), norm of x - x of flash by norm of x of "
+        "flash: mean over document rows in the first tenth of each host's block, then over samples"},
     [ACCURACY_ERROR_END] = {"error_end", false, "", "same: over the last tenth of each host's block"},
     [ACCURACY_ERROR_DOCUMENT] = {"error_document", false, "", "same: over all rows of the document"},
     [ACCURACY_ERROR_QUERY] = {"error_query", false, "", "same: over the query's rows"},
