@@ -40,6 +40,28 @@ eval_reads_what_train_wrote() {
         grep -q '^12 prompts, 12 of them with needles' "$SCRATCH/all"
 }
 
+# One table a method: of what they pass on, and of the heads in their layouts.
+layouts_are_measured() {
+    local methods=apb:anchor=100:compressor=query,apb:anchor=100:compressor=sink
+    "$APBENCH" heads eval --layers 2 --data "$rows" --labels query --hosts 2 --layout $methods --passed 16 \
+        >"$SCRATCH/passed" &&
+        grep -q '^apb:anchor=100:compressor=query:passing=16, 2 hosts: 16 keys of each block' "$SCRATCH/passed" &&
+        grep -q '^apb:anchor=100:compressor=sink:passing=16, 2 hosts: 16 keys' "$SCRATCH/passed" &&
+        [ "$(awk '/^(0|1|mean) / && NF == 6 && $2 > 0 && $2 <= 1' "$SCRATCH/passed" | wc -l)" = 6 ] &&
+        "$APBENCH" heads eval --layers 2 --data "$rows" --hosts 2 --layout star,apb:anchor=100:passing=9 \
+            --retaining-heads "$SCRATCH/whole" >"$SCRATCH/used" &&
+        [ "$(awk '/^(0|1|mean) / && NF == 4 && $2 >= 0 && $2 <= 1' "$SCRATCH/used" | wc -l)" = 6 ]
+}
+
+trains_in_a_layout() {
+    train --labels query --out "$SCRATCH/blocks" --hosts 2 --layout apb:compressor=query --stop-after 4 &&
+        [ -e "$SCRATCH/blocks.state" ] && [ ! -e "$SCRATCH/blocks" ] || return 1
+    train --labels query --out "$SCRATCH/blocks" 2>"$SCRATCH/errors" && return 1 # another layout
+    grep -q "another training" "$SCRATCH/errors" || return 1
+    train --labels query --out "$SCRATCH/blocks" --hosts 2 --layout apb:compressor=query >/dev/null &&
+        [ -e "$SCRATCH/blocks" ]
+}
+
 # refused STATUS WORDS COMMAND...: ends so, and says so in one line
 refused() {
     local wanted=$1 words=$2 got
@@ -57,6 +79,12 @@ wrong_uses_are_refused() {
         refused 2 "--out is missing" train &&
         refused 2 "--rate" train --out "$SCRATCH/x" --rate fast &&
         refused 2 "--labels" train --out "$SCRATCH/x" --labels all &&
+        refused 2 "another_method" train --out "$SCRATCH/x" --layout another_method &&
+        refused 2 "one method to train in" train --out "$SCRATCH/x" --layout star,apb &&
+        refused 2 "needs a method" "$APBENCH" heads eval --data "$rows" --passed 9 &&
+        refused 1 "no prompt runs in the layout: apb" train --out "$SCRATCH/x" --layout apb --hosts 60 &&
+        refused 1 "passes no keys" "$APBENCH" heads eval --layers 1 --data "$rows" --layout apb:passing=0 \
+            --hosts 1 --passed 9 &&
         refused 1 "leaves no prompt" train --out "$SCRATCH/x" --held-out 12 &&
         refused 1 "no/such" "$APBENCH" heads train --layers 2 --data no/such --out "$SCRATCH/x" &&
         refused 1 "retaining_heads" "$APBENCH" heads eval --layers 2 --data "$rows" \
@@ -67,4 +95,6 @@ check heads_samples makes_samples
 check heads_train_and_measure trains_and_measures
 check heads_go_on_after_kill goes_on_after_kill
 check heads_eval_reads eval_reads_what_train_wrote
+check heads_measured_in_layouts layouts_are_measured
+check heads_trained_in_a_layout trains_in_a_layout
 check heads_wrong_uses wrong_uses_are_refused

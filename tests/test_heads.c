@@ -10,6 +10,7 @@
 #include "datasets/random.h"
 #include "harness/error.h"
 #include "harness/heads/observe/observe.h"
+#include "harness/heads/passed.h"
 #include "harness/heads/train.h"
 #include "kernels/hash.h"
 #include "tests/checkpoint.h"
@@ -176,6 +177,168 @@ Test(heads, observed_labels_follow_from_observed_features)
     shown_free(&all);
     shown_free(&some);
     free(longer.ids);
+    free(p.ids);
+    model_close(m);
+    dev->close(dev);
+}
+
+/* ---- Layouts ---- */
+
+enum { DOCUMENT = 94, QUERY = 8, ANSWER = 5, HOSTS = 4, BLOCK = 24 }; /* the last block has two rows of padding */
+
+static heads_prompt random_parts(const model *m, uint64_t seed)
+{
+    heads_prompt p = random_prompt(m, seed, DOCUMENT + QUERY + ANSWER, DOCUMENT);
+    p.document = DOCUMENT;
+    p.query = p.query_in_anchor = QUERY;
+    return p;
+}
+
+static heads_layout layout_of(const char *text)
+{
+    heads_layout layout;
+    cr_assert_eq(heads_layout_parse(text, HOSTS, 1, &layout), 0, "%s", fail_text());
+    return layout;
+}
+
+/* Without an anchor a host of star runs its block alone, and positions count only as distances: the features
+ * of each block are those of a prompt of its own. Activations of order 1 in float32, with other roundings
+ * by position: 1e-4; features of another row differ by 0.1 and more. Labels stay those of the whole. */
+Test(heads, layouts_show_the_features_of_the_blocks)
+{
+    device *dev;
+    model *m = open_tiny(&dev);
+    heads_prompt p = random_parts(m, 11);
+    heads_layout alone = layout_of("star:anchor=0");
+    shown whole = show(m, NULL, &p), parts = show(m, &alone, &p);
+    double worst = 0, apart = 0, labels = 0;
+    for (int host = 0; host < HOSTS; host++) {
+        int64_t first = host * BLOCK, rows = first + BLOCK < DOCUMENT ? BLOCK : DOCUMENT - first;
+        heads_prompt block = {.ids = p.ids + first, .count = rows + 2, .positions = rows};
+        shown own = show(m, NULL, &block);
+        for (int layer = 0; layer < m->layers; layer++)
+            for (int64_t i = 0; i < rows * own.width; i++) {
+                int64_t at = first * own.width + i;
+                worst = fmax(worst, fabs((double)parts.features[layer][at] - own.features[layer][i]));
+                if (layer)
+                    apart = fmax(apart, fabs((double)parts.features[layer][at] - whole.features[layer][at]));
+            }
+        shown_free(&own);
+    }
+    for (int layer = 0; layer < m->layers; layer++)
+        for (int64_t i = 0; i < DOCUMENT * whole.kv_heads; i++)
+            labels = fmax(labels, fabs((double)parts.labels[layer][i] - whole.labels[layer][i]));
+    cr_expect(worst < 1e-4, "features are off by %g", worst);
+    cr_expect(apart > 0.1, "blocks alone have the features of the whole: they differ by %g", apart);
+    cr_expect_eq(labels, 0, "labels are off by %g", labels);
+    shown_free(&whole);
+    shown_free(&parts);
+    free(p.ids);
+    model_close(m);
+    dev->close(dev);
+}
+
+static void no_layer(void *argument, int layer)
+{
+    (void)argument, (void)layer;
+}
+
+/* Runs the layout and says of each compressor whose rows are known whether just those were noted. */
+static void expect_passed(const model *m, const heads_prompt *p, const char *text, int64_t passing,
+                          bool (*expected)(int64_t token, int64_t first, int64_t passing))
+{
+    heads_layout layout = layout_of(text);
+    observation seen = {0};
+    cr_assert_eq(observe_prompt(m, &layout, p, &seen, no_layer, NULL), 0, "%s", fail_text());
+    cr_expect_eq(seen.passing, passing);
+    cr_expect_eq(seen.blocks, HOSTS);
+    int kv_heads = m->config.shape.kv_heads;
+    for (int64_t t = 0; t < DOCUMENT; t++) {
+        int64_t block = t / BLOCK, first = block * BLOCK + (block ? 0 : 6); /* behind host 0's anchor */
+        cr_expect_eq(seen.block[t], block);
+        cr_expect_eq(seen.candidate[t], t >= first, "%s: token %d", text, (int)t);
+    }
+    for (int layer = 0; layer < m->layers; layer++)
+        for (int h = 0; h < kv_heads; h++) {
+            int64_t chosen[HOSTS] = {0};
+            for (int64_t t = 0; t < DOCUMENT; t++) {
+                int64_t block = t / BLOCK, first = block * BLOCK + (block ? 0 : 6);
+                bool passed = seen.passed[(layer * DOCUMENT + t) * kv_heads + h];
+                chosen[block] += passed;
+                cr_expect(!passed || t >= first);
+                if (expected)
+                    cr_expect_eq(passed, expected(t, first, passing), "%s: layer %d, token %d", text,
+                                 layer, (int)t);
+            }
+            for (int block = 0; block < HOSTS - 1; block++)
+                cr_expect_eq(chosen[block], passing, "%s: %d rows of block %d", text, (int)chosen[block], block);
+        }
+    observation_free(&seen);
+}
+
+static bool is_first(int64_t token, int64_t first, int64_t passing)
+{
+    return token >= first && token < first + passing;
+}
+
+static bool is_last(int64_t token, int64_t first, int64_t passing)
+{
+    (void)first;
+    return token % BLOCK >= BLOCK - passing;
+}
+
+Test(heads, what_compressors_pass_is_noted)
+{
+    device *dev;
+    model *m = open_tiny(&dev);
+    heads_prompt p = random_parts(m, 12);
+    expect_passed(m, &p, "apb:anchor=6:passing=4:compressor=sink", 4, is_first);
+    expect_passed(m, &p, "apb:anchor=6:passing=4:compressor=recency", 4, is_last);
+    expect_passed(m, &p, "apb:anchor=6:passing=5:compressor=query", 5, NULL);
+    expect_passed(m, &p, "apb:anchor=6:passing=5:compressor=random", 5, NULL);
+    free(p.ids);
+    model_close(m);
+    dev->close(dev);
+}
+
+/* Recency passes the last four of each block. Needles: one in the anchor, two at the end of block 0, one in
+ * the middle of block 1, one in the last block: of the three that could be passed, two are. */
+Test(heads, measure_of_what_is_passed)
+{
+    device *dev;
+    model *m = open_tiny(&dev);
+    heads_prompt p = random_parts(m, 13);
+    p.needle = alloc_or_die(DOCUMENT, 1);
+    p.needle[2] = p.needle[21] = p.needle[23] = p.needle[BLOCK + 9] = p.needle[DOCUMENT - 1] = 1;
+    heads_prompts prompts = {.items = &p, .count = 1};
+    heads_layout recency = layout_of("apb:anchor=6:passing=4:compressor=recency"), star = layout_of("star");
+    passed_measure got;
+    cr_assert_eq(heads_measure_passed(m, &recency, 2, &prompts, &got), 0, "%s", fail_text());
+    cr_expect(got.prompts == 1 && got.with_needles == 1 && got.passing == 4);
+    cr_expect(got.needle_tokens == 5 && got.in_anchor == 1 && got.in_last_block == 1);
+    cr_expect_float_eq(got.chance, 3 * 4 / 66., 1e-12); /* keys of blocks: 18, 24, 24 */
+    for (int i = 0; i < got.layers * got.kv_heads; i++) {
+        cr_expect_float_eq(got.sums[PASSED_NEEDLES][i], 2 / 3., 1e-12);
+        double labels = got.sums[PASSED_LABELS][i], best = got.sums[PASSED_LABELS_BEST][i];
+        cr_expect(labels >= 0 && labels < 1 && best > 0.2 && best <= 1, "%g, best %g", labels, best);
+    }
+    for (int i = 0; i < got.layers; i++)
+        cr_expect_float_eq(got.any_head[i], 2 / 3., 1e-12);
+    passed_measure_free(&got);
+
+    /* Where all keys of blocks 1 and 2 are passed, all that could be found there is. */
+    heads_layout all = layout_of("apb:anchor=0:passing=24:compressor=query");
+    cr_assert_eq(heads_measure_passed(m, &all, 2, &prompts, &got), 0, "%s", fail_text());
+    cr_expect_eq(got.in_anchor, 0);
+    for (int i = 0; i < got.layers * got.kv_heads; i++) {
+        cr_expect_float_eq(got.sums[PASSED_LABELS][i], 1, 1e-12);
+        cr_expect_float_eq(got.sums[PASSED_NEEDLES][i], 1, 1e-12);
+    }
+    passed_measure_free(&got);
+
+    cr_expect_eq(heads_measure_passed(m, &star, 2, &prompts, &got), -1);
+    cr_expect(strstr(fail_text(), "passes no keys"), "%s", fail_text());
+    free(p.needle);
     free(p.ids);
     model_close(m);
     dev->close(dev);
@@ -429,6 +592,23 @@ Test(training, goes_on_to_the_same_bits)
     void *b = trained_bytes(m, &prompts, short_training, "parts", 7, &parts);
     cr_expect(whole == parts && !memcmp(a, b, whole), "stopping twice changed the heads");
     free(b);
+
+    /* In a layout too, which gives other heads. */
+    heads_layout apb = layout_of("apb:anchor=4:passing=3:compressor=query");
+    train_settings in_blocks = short_training;
+    in_blocks.layout = &apb;
+    in_blocks.layout_text = "apb";
+    for (int i = 0; i < prompts.count; i++) {
+        heads_prompt *p = &prompts.items[i];
+        p->document = p->positions;
+        p->query = p->query_in_anchor = p->count - p->document;
+    }
+    void *c = trained_bytes(m, &prompts, in_blocks, "blocks", 0, &whole);
+    void *d = trained_bytes(m, &prompts, in_blocks, "blocks in parts", 7, &parts);
+    cr_expect(whole == parts && !memcmp(c, d, whole), "stopping twice changed the heads of a layout");
+    cr_expect(memcmp(a, c, whole), "the layout changed nothing");
+    free(c);
+    free(d);
 
     /* Nor does it matter how many threads learn beside the model: every layer has prompts in order. */
     train_settings other = short_training;

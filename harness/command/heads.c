@@ -1,5 +1,5 @@
 /* `apbench heads train` and `apbench heads eval`: retaining heads of a model, learned from what later
- * rows of its own prompts look at, and how well they find it. */
+ * rows of its own prompts look at, how well they find it, and what methods really pass on. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 
 #include "harness/command/command.h"
 #include "harness/error.h"
+#include "harness/heads/passed.h"
 #include "harness/heads/train.h"
 
 enum { MOST_STEPS = 1 << 30, MOST_WIDTH = 1 << 16, DEFAULT_WINDOWS = 200 };
@@ -17,7 +18,9 @@ typedef struct {
     machine_flags flags;
     prompt_sources sources;
     train_settings train;
-    int64_t width, held_out, seed;
+    text_list layouts;
+    heads_layout *parsed; /* [layouts.count] */
+    int64_t width, held_out, seed, hosts, passed;
 } heads_flags;
 
 /* Both commands share what they read and where it runs. */
@@ -28,6 +31,11 @@ typedef struct {
     {"windows", FLAG_SIZE, &(f).sources.windows, "N", "windows of each text"},                        \
     {"lengths", FLAG_SIZES, &(f).sources.lengths, "LEAST,MOST", "tokens of a window [512,1536]"},     \
     {"labels", FLAG_TEXT, &(f).labels, "ROWS", "whose attention is learned: answer or query (both)"}, \
+    {"layout", FLAG_TEXTS, &(f).layouts, "METHODS",                                                   \
+     "features as this method's hosts see the document (apb:compressor=query)"},                      \
+    {"hosts", FLAG_SIZE, &(f).hosts, "N", "hosts of the layout"},                                     \
+    {"retaining-heads", FLAG_TEXT, &(f).flags.retaining_heads, "FILE",                                \
+     "heads, also those that a layout's compressor uses (default: the model's own)"},                 \
     {"device", FLAG_TEXT, &(f).flags.device, "NAME", "device of the model (apbench list devices)"},   \
     {"threads", FLAG_SIZE, &(f).flags.threads, "N", "threads of the device; 0 = all cores"},          \
     {"layers", FLAG_SIZE, &(f).flags.layers, "N", "only the first N layers; 0 = all"},                \
@@ -36,7 +44,7 @@ typedef struct {
 static heads_flags defaults(void)
 {
     heads_flags f = {.name = "smollm2", .rate = "5e-4", .labels = "answer",
-                     .flags = MACHINE_FLAGS_DEFAULT, .seed = 1};
+                     .flags = MACHINE_FLAGS_DEFAULT, .seed = 1, .hosts = 8};
     f.sources.windows = DEFAULT_WINDOWS;
     f.train.save_every = 100;
     return f;
@@ -46,7 +54,28 @@ static void flags_free(heads_flags *f)
 {
     text_list_free(&f->sources.data);
     text_list_free(&f->sources.text);
+    text_list_free(&f->layouts);
+    free(f->parsed);
     free(f->sources.lengths.items);
+}
+
+/* With --passed each layout passes so many keys. */
+static int parse_layouts(heads_flags *f)
+{
+    if (check_range("hosts", f->hosts, 1, MOST_HOSTS_OF_A_CELL))
+        return -1;
+    f->parsed = alloc_or_die((size_t)f->layouts.count + 1, sizeof *f->parsed);
+    for (int i = 0; i < f->layouts.count; i++) {
+        char **text = &f->layouts.items[i];
+        if (f->passed) {
+            char *whole = format_text("%s:passing=%lld", *text, (long long)f->passed);
+            free(*text);
+            *text = whole;
+        }
+        if (heads_layout_parse(*text, (int)f->hosts, (uint64_t)f->seed, &f->parsed[i]))
+            return fail_within("--layout %s", *text);
+    }
+    return 0;
 }
 
 static int check_sources(heads_flags *f)
@@ -68,16 +97,50 @@ static int check_sources(heads_flags *f)
     f->sources.seed = (uint64_t)f->seed;
     return check_range("threads", f->flags.threads, 0, MOST_THREADS) ||
                    check_range("layers", f->flags.layers, 0, MOST_LAYERS) ||
-                   check_range("windows", f->sources.windows, 1, MOST_STEPS)
+                   check_range("windows", f->sources.windows, 1, MOST_STEPS) || parse_layouts(f)
                ? -1
                : 0;
 }
 
-/* Opens the device and the model and reads the prompts; what is open must be closed in any case. */
+/* Leaves out prompts that some layout cannot run (blocks too short for its anchor), so that all layouts are
+ * measured on the same ones. */
+static int keep_those_that_run(const heads_flags *f, const model *m, heads_prompts *prompts)
+{
+    int64_t kept = 0, all = prompts->count;
+    char *reason = NULL;
+    for (int64_t i = 0; i < all; i++) {
+        heads_prompt *p = &prompts->items[i];
+        bool runs = true;
+        for (int l = 0; l < f->layouts.count && runs; l++) {
+            cell c;
+            runs = !heads_layout_cell(&f->parsed[l], m, p, &c);
+            if (!runs && !reason)
+                reason = format_text("%s, prompt %lld: %s", f->layouts.items[l], (long long)i + 1,
+                                     fail_text());
+        }
+        if (runs) {
+            prompts->items[kept++] = *p;
+        } else {
+            free(p->ids);
+            free(p->needle);
+        }
+    }
+    prompts->count = kept;
+    int status = kept ? 0 : fail("no prompt runs in the layout: %s", reason);
+    if (kept && kept < all)
+        fprintf(stderr, "apbench: %lld of %lld prompts are left out; %s\n", (long long)(all - kept),
+                (long long)all, reason);
+    free(reason);
+    return status;
+}
+
+/* Opens the model and reads the prompts; what is open must be closed in any case. */
 static int open_all(const heads_flags *f, device *dev, model **m, heads_prompts *prompts)
 {
-    *m = model_open(f->name, dev, (int)f->flags.layers, (uint64_t)f->seed, NULL);
-    return *m ? heads_prompts_read(*m, &f->sources, prompts) : -1;
+    *m = model_open(f->name, dev, (int)f->flags.layers, (uint64_t)f->seed, f->flags.retaining_heads);
+    if (!*m || heads_prompts_read(*m, &f->sources, prompts))
+        return -1;
+    return f->layouts.count ? keep_those_that_run(f, *m, prompts) : 0;
 }
 
 /* ---- What is printed ---- */
@@ -117,14 +180,65 @@ static void print_measure(const heads_measure *m)
               heads_mean(m, m->label_recall, m->with_needles));
 }
 
-static int evaluate_and_print(const model *m, const heads_layout *layout, int threads,
-                              const heads_prompts *prompts, const retaining_heads *heads)
+static int evaluate_and_print(const heads_flags *f, const model *m, const heads_prompts *prompts,
+                              const retaining_heads *heads)
 {
-    heads_measure measure;
-    if (heads_evaluate(m, layout, threads, prompts, heads, &measure))
-        return -1;
-    print_measure(&measure);
-    heads_measure_free(&measure);
+    for (int i = 0; i < f->layouts.count || !i; i++) {
+        heads_measure measure;
+        const heads_layout *layout = f->layouts.count ? &f->parsed[i] : NULL;
+        if (heads_evaluate(m, layout, f->train.threads, prompts, heads, &measure))
+            return -1;
+        if (layout)
+            printf("%s, %lld hosts\n", f->layouts.items[i], (long long)f->hosts);
+        print_measure(&measure);
+        heads_measure_free(&measure);
+    }
+    return 0;
+}
+
+static void print_passed_row(const char *name, const passed_measure *m, int layer, int layers)
+{
+    double shares[PASSED_SHARES] = {0}, any = 0;
+    for (int which = 0; which < PASSED_SHARES; which++) {
+        int64_t prompts = which >= PASSED_NEEDLES ? m->with_needles : m->prompts;
+        for (int i = layer * m->kv_heads; i < (layer + layers) * m->kv_heads; i++)
+            shares[which] += m->sums[which][i] / (double)prompts / (layers * m->kv_heads);
+    }
+    for (int i = layer; i < layer + layers; i++)
+        any += m->any_head[i] / (double)m->with_needles / layers;
+    printf("%-6s %10.3f %10.3f", name, shares[PASSED_LABELS], shares[PASSED_LABELS_BEST]);
+    if (m->with_needles)
+        printf(" %10.3f %10.3f %10.3f", shares[PASSED_NEEDLES], any, shares[PASSED_NEEDLES_BEST]);
+    printf("\n");
+}
+
+static void print_passed(const char *layout, int64_t hosts, const passed_measure *m)
+{
+    printf("%s, %lld hosts: %lld keys of each block and KV head are passed; %lld prompts (random: %.3f)\n",
+           layout, (long long)hosts, (long long)m->passing, (long long)m->prompts,
+           m->chance / (double)m->prompts);
+    printf("tokens of answers: %lld, of them %lld in the anchor and %lld in the last block, which is not read; "
+           "%lld prompts have others\n",
+           (long long)m->needle_tokens, (long long)m->in_anchor, (long long)m->in_last_block,
+           (long long)m->with_needles);
+    printf("layer  top labels  by labels%s\n", m->with_needles ? "    needles   any head  by labels" : "");
+    for (int i = 0; i < m->layers; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", i);
+        print_passed_row(name, m, i, 1);
+    }
+    print_passed_row("mean", m, 0, m->layers);
+}
+
+static int measure_and_print_passed(const heads_flags *f, const model *m, const heads_prompts *prompts)
+{
+    for (int i = 0; i < f->layouts.count; i++) {
+        passed_measure measure;
+        if (heads_measure_passed(m, &f->parsed[i], f->train.threads, prompts, &measure))
+            return -1;
+        print_passed(f->layouts.items[i], f->hosts, &measure);
+        passed_measure_free(&measure);
+    }
     return 0;
 }
 
@@ -167,14 +281,24 @@ static int train(heads_flags *f, device *dev)
             status = fail("--warm-up %lld: it must end before the last of %lld steps",
                           (long long)s->warm_up, (long long)s->steps);
     }
+    char *layout = NULL;
+    if (!status && f->layouts.count) {
+        char *used = model_heads_path(f->name, m->directory, f->flags.retaining_heads);
+        layout = format_text("%s, %lld hosts, heads %s", f->layouts.items[0], (long long)f->hosts,
+                             used ? strrchr(used, '/') ? strrchr(used, '/') : used : "");
+        free(used);
+        f->train.layout = f->parsed;
+        f->train.layout_text = layout;
+    }
     if (!status)
         status = heads_train(m, &prompts, &f->train, &heads);
+    free(layout);
     if (status > 0)
         fprintf(stderr, "apbench: stopped as asked; the same command goes on\n");
     if (!status)
         fprintf(stderr, "apbench: wrote %s\n", f->train.out);
     if (!status && held.count)
-        status = evaluate_and_print(m, NULL, f->train.threads, &held, &heads);
+        status = evaluate_and_print(f, m, &held, &heads);
     heads_free(&heads);
     heads_prompts_free(&held);
     heads_prompts_free(&prompts);
@@ -191,6 +315,8 @@ static int check_train(heads_flags *f)
         return fail("--rate: '%s' is not a number above 0 and up to 1", f->rate);
     if (!f->train.out)
         return fail("--out is missing");
+    if (f->layouts.count > 1)
+        return fail("--layout takes one method to train in, not %d", f->layouts.count);
     f->train.width = (int)f->width;
     f->train.seed = (uint64_t)f->seed;
     return check_range("width", f->width, 1, MOST_WIDTH) ||
@@ -251,17 +377,18 @@ static int evaluate(heads_flags *f, device *dev)
     heads_prompts prompts = {0};
     retaining_heads heads = {0};
     int status = open_all(f, dev, &m, &prompts);
-    const char *path = f->flags.retaining_heads;
-    char *own = !status && !path && m->directory
-                    ? format_text("%s/retaining_heads.safetensors", m->directory)
-                    : NULL;
-    if (!status && !path && !own)
-        status = fail("give the heads with --retaining-heads FILE");
-    if (!status)
-        status = heads_load(&heads, &m->config.shape, m->layers, path ? path : own);
-    if (!status)
-        status = evaluate_and_print(m, NULL, f->train.threads, &prompts, &heads);
-    free(own);
+    char *path = status ? NULL : model_heads_path(f->name, m->directory, f->flags.retaining_heads);
+    if (!status && f->passed) {
+        status = measure_and_print_passed(f, m, &prompts);
+    } else {
+        if (!status && !path)
+            status = fail("give the heads with --retaining-heads FILE");
+        if (!status)
+            status = heads_load(&heads, &m->config.shape, m->layers, path);
+        if (!status)
+            status = evaluate_and_print(f, m, &prompts, &heads);
+    }
+    free(path);
     heads_free(&heads);
     heads_prompts_free(&prompts);
     if (m)
@@ -274,17 +401,21 @@ static int command_evaluate(int argc, char **argv)
     heads_flags f = defaults();
     const flag table[] = {
         HEADS_FLAGS(f),
-        {"retaining-heads", FLAG_TEXT, &f.flags.retaining_heads, "FILE",
-         "heads (default: the model's own)"},
+        {"passed", FLAG_SIZE, &f.passed, "L_P", "measure what the layouts pass on, L_P keys of a block"},
     };
     int parsed = options_parse(
         "apbench heads eval --model M --retaining-heads FILE --data FILES [...]\n"
         "Prints, by layer and in the mean, how many of the top 10 % of positions by label the heads\n"
-        "find, and how many of the tokens of answers that stand in the document.",
+        "find, and how many of the tokens of answers that stand in the document. With --passed: how many\n"
+        "of a block's L_P largest labels and of the tokens of answers its compressor passes on, for each\n"
+        "method of --layout (apb:compressor=query,apb:compressor=random); no heads are needed but those\n"
+        "that a method uses.",
         table, FLAG_COUNT(table), argc, argv, NULL);
     int status = 0;
     if (!parsed)
         parsed = check_sources(&f);
+    if (!parsed && f.passed && !f.layouts.count)
+        parsed = fail("--passed needs a method that passes keys on: --layout apb");
     if (parsed <= 0)
         status = parsed ? command_misused() : run_on_device(&f, evaluate);
     flags_free(&f);

@@ -1,8 +1,8 @@
 /* Prompts one after another: while the model runs one on its device, threads work on the layers of
  * those before it. Layers are independent of each other, so each is one thread's, with products of one
- * thread: 16 threads learn 14 times as fast as one, where products shared by 16 threads reach half of
- * that. Of a layer, prompts come in order and one at a time, so that results do not depend on how many
- * threads there are. At most PIPELINE_SLOTS prompts are held. */
+ * thread: products this small (1,000 x 960 x 144) and what is between them would leave many threads
+ * waiting for each other. Of a layer, prompts come in order and one at a time, so that results do not
+ * depend on how many threads there are. At most PIPELINE_SLOTS prompts are held. */
 #ifndef HARNESS_HEADS_PIPELINE_H
 #define HARNESS_HEADS_PIPELINE_H
 #include "harness/heads/observe/observe.h"
