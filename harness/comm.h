@@ -88,8 +88,8 @@ struct comm_driver {
     int (*replicated)(comm *, int (*work)(void *argument), void *argument, void *out, size_t bytes);
 };
 
-/* The sentence behind the "host R: " that all processes have agreed on with it; NULL when it is no
- * such sentence. */
+/* The sentence behind the "host R: " (or "worker R: ": sweep/workers.h) that all processes have agreed
+ * on with it; NULL when it is no such sentence. */
 const char *comm_agreed(const char *sentence);
 
 /* The table: sim first. Fails with the names that exist. */

@@ -41,10 +41,11 @@ const comm_driver *comm_find(const char *name)
 
 const char *comm_agreed(const char *sentence)
 {
-    if (strncmp(sentence, "host ", 5))
+    bool host = !strncmp(sentence, "host ", 5), worker = !strncmp(sentence, "worker ", 7);
+    if (!host && !worker)
         return NULL;
-    const char *at = sentence + 5;
+    const char *number = sentence + (host ? 5 : 7), *at = number;
     while (isdigit((unsigned char)*at))
         at++;
-    return at > sentence + 5 && !strncmp(at, ": ", 2) ? at + 2 : NULL;
+    return at > number && !strncmp(at, ": ", 2) ? at + 2 : NULL;
 }

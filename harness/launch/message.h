@@ -16,6 +16,8 @@ typedef enum {
     MESSAGE_TELL, /* a sentence that ends the sender, for the leader to print */
     MESSAGE_END,  /* the launch ends now; to the leader: with this sentence */
     MESSAGE_BYE,  /* the sender will say nothing more */
+    MESSAGE_PIECE,  /* sweep/workers.h: a finished piece of work */
+    MESSAGE_ENOUGH, /* the same, leader to all: begin nothing more before the next agreement */
     MESSAGE_KINDS
 } message_kind;
 
