@@ -20,7 +20,11 @@ struct task_samples {
     /* read */
     jsonl_file lines;
     int64_t broken;
+    char *broken_places; /* of the first BROKEN_NAMED, comma between; NULL: none */
 };
+
+/* A file of another kind altogether is not told line by line. */
+enum { BROKEN_NAMED = 8 };
 
 void task_sample_free(task_sample *sample)
 {
@@ -221,6 +225,22 @@ static int read_row(const task_request *request, json_t *row, task_sample *sampl
     return -1;
 }
 
+/* fail_text() says what is wrong with the line in hand. */
+static void pass_over_line(task_samples *samples)
+{
+    const jsonl_file *lines = &samples->lines;
+    if (samples->broken++ >= BROKEN_NAMED)
+        return;
+    if (!samples->request.quiet)
+        fprintf(stderr, "apbench: skipped %s\n", fail_text());
+    const char *slash = strrchr(lines->path, '/');
+    const char *chunk = lines->stem ? slash ? slash + 1 : lines->path : "";
+    char *before = samples->broken_places;
+    samples->broken_places = format_text("%s%s%s%s%lld", before ? before : "", before ? ", " : "",
+                                         chunk, *chunk ? ":" : "", (long long)lines->number);
+    free(before);
+}
+
 static int read_next(task_samples *samples, task_sample *sample)
 {
     for (;;) {
@@ -239,8 +259,7 @@ static int read_next(task_samples *samples, task_sample *sample)
                 return 1;
             fail_within("%s:%lld", samples->lines.path, (long long)samples->lines.number);
         }
-        samples->broken++;
-        fprintf(stderr, "apbench: skipped %s\n", fail_text());
+        pass_over_line(samples);
     }
 }
 
@@ -291,11 +310,21 @@ int64_t task_samples_broken(const task_samples *samples)
     return samples->broken;
 }
 
+char *task_samples_broken_text(const task_samples *samples)
+{
+    if (!samples->broken)
+        return NULL;
+    return format_text("%lld broken line%s of %s skipped: %s%s", (long long)samples->broken,
+                       samples->broken == 1 ? "" : "s", samples->request.file,
+                       samples->broken_places, samples->broken > BROKEN_NAMED ? " ..." : "");
+}
+
 void task_samples_close(task_samples *samples)
 {
     if (!samples)
         return;
     corpus_close(samples->corpus);
     jsonl_close(&samples->lines);
+    free(samples->broken_places);
     free(samples);
 }

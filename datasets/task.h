@@ -54,17 +54,20 @@ typedef struct {
     const char *haystack;      /* essay text for made samples: plain text or JSON with key `text`;
                                 * NULL = text/jargon.txt under the cache */
     const char *file;          /* an official file of the task's benchmark; NULL = make samples */
+    bool quiet;                /* nothing on stderr about a file's broken lines */
 } task_request;
 
 /* Readies samples; for made ones this fits the size of the haystack to the length (some twenty
  * probes). NULL with a sentence in fail_text(). The request's pointers must outlive the result. */
 task_samples *task_samples_open(const task_request *);
 /* The next sample: 1 filled in (free it with task_sample_free), 0 the file has ended (made samples
- * never do), -1 failed. Broken lines of a file are skipped and reported on stderr. */
+ * never do), -1 failed. Broken lines of a file are skipped, the first few with a word on stderr. */
 int task_samples_next(task_samples *, task_sample *);
 /* Passes over `count` samples: at no cost for made ones; a file that ends earlier is no error. */
 int task_samples_skip(task_samples *, int64_t count);
 int64_t task_samples_broken(const task_samples *); /* lines of the file skipped so far */
+/* "2 broken lines of FILE skipped: 3, 17", which the caller frees; NULL when none is. */
+char *task_samples_broken_text(const task_samples *);
 void task_samples_close(task_samples *);
 
 /* ---- The table ---- */

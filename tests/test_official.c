@@ -237,6 +237,11 @@ Test(official, broken_lines_are_named_and_skipped)
     }
     cr_assert_eq(task_samples_next(samples, &sample), 0);
     cr_assert_eq(task_samples_broken(samples), BROKEN + 1);
+    char *told = task_samples_broken_text(samples);
+    place = format_text("16 broken lines of %s skipped: 1, 4, 7, 10, 13, 16, 19, 22 ...", scratch);
+    cr_expect_str_eq(told, place);
+    free(place);
+    free(told);
     task_samples_close(samples);
 }
 

@@ -5,6 +5,7 @@
 #include "harness/error.h"
 #include "harness/folders.h"
 #include "harness/records/csv.h"
+#include "harness/records/left.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,42 +35,12 @@ struct records {
     char **keys;      /* [count], the joined key of every row */
     bool *done;       /* [count] */
     int count;
+    left_samples left;
+    bool left_on_disk; /* and nothing has been written behind them */
+    size_t committed;  /* then: bytes of details before them */
 };
 
 /* ---- Rows in memory ---- */
-
-static void set_value(record *row, int column, char *value)
-{
-    free(row->values[column]);
-    row->values[column] = value;
-}
-
-void record_text(record *row, int column, const char *text)
-{
-    char *value = copy_text(text ? text : "");
-    for (char *at = value; *at; at++)
-        if (*at == '\n' || *at == '\r')
-            *at = ' ';
-    set_value(row, column, value);
-}
-
-void record_integer(record *row, int column, int64_t value)
-{
-    set_value(row, column, format_text("%lld", (long long)value));
-}
-
-void record_number(record *row, int column, double value)
-{
-    bool whole = floor(value) == value && fabs(value) < 9007199254740992.0; /* 2^53 */
-    set_value(row, column,
-              isnan(value) ? NULL : format_text(whole ? "%.0f" : "%.6g", value));
-}
-
-void record_clear(record *row)
-{
-    for (int i = 0; i < RECORD_COLUMNS; i++)
-        set_value(row, i, NULL);
-}
 
 static const char *value_of(const record *row, int column)
 {
@@ -92,6 +63,19 @@ static char *joined_key(record_kind kind, const char *const *values)
     }
     fclose(out);
     return key;
+}
+
+/* Of the commit and the key: FNV-1a, 64 bits. */
+static uint64_t cell_hash(const records *all, const record *row)
+{
+    char *key = joined_key(all->kind, (const char *const *)row->values);
+    char *text = format_text("%s,%s", all->commit, key);
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const char *at = text; *at; at++)
+        hash = (hash ^ (unsigned char)*at) * 0x100000001b3u;
+    free(text);
+    free(key);
+    return hash;
 }
 
 static void remember(records *all, char *key, const char *status)
@@ -325,6 +309,11 @@ static int check_details(records *all, const char *text, size_t bytes)
     }
     if (bytes && committed_end(all, text, bytes, &end) < 0)
         return -1;
+    if (all->kind == RECORD_ACCURACY) {
+        all->committed = end;
+        end += left_samples_read(&all->left, text + end, bytes - end);
+        all->left_on_disk = end > all->committed;
+    }
     return end < bytes ? cut(&all->details, end) : 0;
 }
 
@@ -372,6 +361,7 @@ void records_close(records *all)
         free(all->keys[i]);
     free(all->keys);
     free(all->done);
+    left_samples_free(&all->left);
     line_file *files[] = {&all->details, &all->rows};
     for (int i = 0; i < 2; i++) {
         if (files[i]->descriptor >= 0)
@@ -420,17 +410,67 @@ int records_repetition(records *all, const record *key, const repetition *one)
     return result;
 }
 
-int records_sample(records *all, const json_t *sample)
+/* Whatever is written now is of another row than the samples left at the file's end. */
+static int cut_left(records *all)
+{
+    if (!all->left_on_disk)
+        return 0;
+    all->left_on_disk = false;
+    return cut(&all->details, all->committed);
+}
+
+static int append_sample(records *all, const char *rest, const char *more)
+{
+    char *line = format_text("{\"row\":%lld%s%s\n", (long long)all->last_row + 1, rest, more);
+    int result = append(&all->details, line, strlen(line));
+    free(line);
+    return result;
+}
+
+json_t *records_resume(records *all, const record *key,
+                       bool (*fits)(void *argument, const json_t *sample), void *argument)
+{
+    uint64_t cell = cell_hash(all, key);
+    json_t *kept = json_array();
+    bool *keep = alloc_or_die((size_t)all->left.count, sizeof *keep);
+    bool as_they_are = all->left_on_disk;
+    for (int i = 0; i < all->left.count; i++) {
+        const left_sample *one = &all->left.items[i];
+        json_t *sample = one->cell == cell ? left_sample_object(one) : NULL;
+        keep[i] = sample && fits(argument, sample);
+        as_they_are &= keep[i] && one->row == all->last_row + 1;
+        if (keep[i])
+            json_array_append(kept, sample);
+        json_decref(sample);
+    }
+    int result = 0;
+    if (as_they_are)
+        all->left_on_disk = false; /* they are this row's now */
+    else
+        result = cut_left(all);
+    for (int i = 0; i < all->left.count && !as_they_are && !result; i++)
+        if (keep[i])
+            result = append_sample(all, all->left.items[i].rest, "");
+    free(keep);
+    left_samples_drop(&all->left, cell);
+    if (!result)
+        return kept;
+    json_decref(kept);
+    return NULL;
+}
+
+int records_sample(records *all, const record *key, const json_t *sample)
 {
     char *body = json_dumps(sample, JSON_COMPACT);
-    if (!body || *body != '{') {
+    if (!body || *body != '{' || body[1] == '}') {
         free(body);
         return fail("%s: a sample cannot be written as a JSON object", all->details.path);
     }
-    char *line = format_text("{\"row\":%lld%s%s\n", (long long)all->last_row + 1,
-                             body[1] == '}' ? "" : ",", body + 1);
-    int result = append(&all->details, line, strlen(line));
-    free(line);
+    char start[LEFT_CELL_BYTES + 2];
+    left_cell_text(cell_hash(all, key), start);
+    start[LEFT_CELL_BYTES] = ',';
+    start[LEFT_CELL_BYTES + 1] = 0;
+    int result = cut_left(all) ? -1 : append_sample(all, start, body + 1);
     free(body);
     return result;
 }
@@ -468,7 +508,7 @@ int records_append(records *all, record *row)
     }
     char *line = row_line(row);
     int result = 0;
-    if (settle(&all->details) < 0 || append(&all->rows, line, strlen(line)) < 0 ||
+    if (cut_left(all) < 0 || settle(&all->details) < 0 || append(&all->rows, line, strlen(line)) < 0 ||
         settle(&all->rows) < 0)
         result = -1;
     free(line);

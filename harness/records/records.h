@@ -3,7 +3,9 @@
  * where it stopped. What makes that so:
  *   - the details of a row (its repetitions or samples) are on disk before the row is;
  *   - the row is one write() of one whole line, and is what commits the cell;
- *   - opening cuts off what was not committed: a torn last line, and details of no row;
+ *   - opening cuts off what was not committed: a torn last line, and repetitions of no row;
+ *   - samples of no row stay until the sweep comes to the row that they are of, and are not run again
+ *     (records_resume()); each line says which cell and commit it is of;
  *   - a cell whose key (all inputs, defaults resolved) has a row that did not fail is done.
  * The columns, and what each means, are one table: record_columns(). */
 #ifndef HARNESS_RECORDS_H
@@ -100,9 +102,17 @@ typedef struct {
 } repetition;
 int records_repetition(records *, const record *key, const repetition *);
 
+/* Begins a row of samples: what a killed run has left of this cell. Those that fit() takes count as
+ * written, for the row that the next append commits; of the others nothing stays. An array in the
+ * order of writing, which the caller frees (json_decref); NULL with a sentence when the file cannot be
+ * written. What was left of another cell is kept until that comes, or the file is closed. */
+json_t *records_resume(records *, const record *key, bool (*fits)(void *argument, const json_t *sample),
+                       void *argument);
+
 /* A sample (a JSON object: prompt, prediction, references, score, ...) of the row that the next
- * append commits; it gets that row's number as "row". The object stays the caller's. */
-int records_sample(records *, const json_t *sample);
+ * append commits; it gets that row's number as "row" and a hash of the commit and the key as "cell".
+ * The object stays the caller's. */
+int records_sample(records *, const record *key, const json_t *sample);
 
 /* Commits the row: gives it its number, commit and (when empty) date, writes it and has it on disk
  * before returning. -1 with a sentence when it could not be written whole; nothing of it is left

@@ -289,7 +289,7 @@ int sample_record(const group *g, const sample_result *got, totals *row)
 {
     int status = 0;
     if (g->sweep->records)
-        status = records_sample(g->sweep->records, got->line);
+        status = records_sample(g->sweep->records, NULL, got->line);
     row->score += got->sum.score;
     row->kl += got->sum.kl;
     row->seconds += got->sum.seconds;

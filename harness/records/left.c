@@ -1,0 +1,86 @@
+/* Lines of samples without a row. See left.h. */
+#include "harness/records/left.h"
+
+#include "harness/error.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char row_mark[] = "{\"row\":", cell_mark[] = ",\"cell\":\"";
+enum { HEX_DIGITS = 16 };
+
+void left_cell_text(uint64_t cell, char text[LEFT_CELL_BYTES + 1])
+{
+    snprintf(text, LEFT_CELL_BYTES + 1, "%s%016llx\"", cell_mark, (unsigned long long)cell);
+}
+
+/* The line without its end as a sample; false when it is none. */
+static bool read_line(const char *line, size_t bytes, left_sample *one)
+{
+    size_t at = strlen(row_mark);
+    *one = (left_sample){0};
+    if (bytes < at || memcmp(line, row_mark, at))
+        return false;
+    size_t first = at;
+    for (; at < bytes && at < first + 18 && line[at] >= '0' && line[at] <= '9'; at++)
+        one->row = 10 * one->row + (line[at] - '0');
+    size_t rest = at;
+    if (at == first || bytes - at < LEFT_CELL_BYTES + 1 ||
+        memcmp(line + at, cell_mark, strlen(cell_mark)) ||
+        memcmp(line + at + LEFT_CELL_BYTES - 1, "\",", 2) || line[bytes - 1] != '}')
+        return false;
+    at += strlen(cell_mark);
+    for (int i = 0; i < HEX_DIGITS; i++, at++) {
+        const char *digits = "0123456789abcdef", *digit = line[at] ? strchr(digits, line[at]) : NULL;
+        if (!digit)
+            return false;
+        one->cell = one->cell << 4 | (uint64_t)(digit - digits);
+    }
+    one->bytes = bytes - rest;
+    one->rest = copy_bytes(line + rest, one->bytes);
+    return true;
+}
+
+size_t left_samples_read(left_samples *all, const char *text, size_t bytes)
+{
+    size_t taken = 0;
+    const char *end;
+    left_sample one;
+    while (taken < bytes && (end = memchr(text + taken, '\n', bytes - taken)) &&
+           read_line(text + taken, (size_t)(end - text) - taken, &one)) {
+        all->items = realloc_or_die(all->items, (size_t)all->count + 1, sizeof *all->items);
+        all->items[all->count++] = one;
+        taken = (size_t)(end - text) + 1;
+    }
+    return taken;
+}
+
+json_t *left_sample_object(const left_sample *one)
+{
+    char *text = format_text("{\"row\":%lld%s", (long long)one->row, one->rest);
+    json_error_t error;
+    json_t *object = json_loads(text, JSON_ALLOW_NUL, &error);
+    free(text);
+    return object;
+}
+
+void left_samples_drop(left_samples *all, uint64_t cell)
+{
+    int kept = 0;
+    for (int i = 0; i < all->count; i++) {
+        if (all->items[i].cell == cell)
+            free(all->items[i].rest);
+        else
+            all->items[kept++] = all->items[i];
+    }
+    all->count = kept;
+}
+
+void left_samples_free(left_samples *all)
+{
+    for (int i = 0; i < all->count; i++)
+        free(all->items[i].rest);
+    free(all->items);
+    *all = (left_samples){0};
+}
