@@ -72,6 +72,7 @@ struct device {
     int64_t chunk_rows; /* rows that projections and FFN take at a time: widest buffers stay small */
     int head_dims[4];   /* that its attention has kernels for, 0 behind the last; none named: any */
     int threads;        /* CPU threads that it uses, known once open */
+    bool on_cores;      /* it computes with these threads: processes of one machine share cores out */
     int ordinal;        /* which of several of its kind; set before open */
     uint64_t flops; /* counted by gemm and attention (visible pairs, never tiles) */
 

@@ -342,7 +342,9 @@ static void write_sample(records *all, const record *row, int number)
 {
     json_t *sample = json_pack("{s:i, s:s%, s:[s], s:f}", "sample", number, "prompt", "l\n\"\0\"", 5,
                                "references", "42", "score", number / 7.0);
-    cr_assert_eq(records_sample(all, row, sample), 0, "%s", fail_text());
+    char *text = json_dumps(sample, JSON_COMPACT);
+    cr_assert_eq(records_sample(all, row, text), 0, "%s", fail_text());
+    free(text);
     json_decref(sample);
 }
 

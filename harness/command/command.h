@@ -36,6 +36,7 @@ int command_misused(void);
 typedef struct {
     const char *device, *comm, *retaining_heads;
     int64_t threads, layers, seed, spawn;
+    int64_t workers; /* processes that share the samples out; a flag of eval alone */
     double timeout;
 } machine_flags;
 #define MACHINE_FLAGS_DEFAULT {.device = "cpu", .comm = "sim", .seed = 1}
@@ -55,9 +56,10 @@ typedef struct {
     const comm_driver *driver;
     int most_hosts; /* ranks of the launch; INT_MAX for sim */
     bool leader;    /* this process prints and writes */
+    int threads;    /* of the device; with workers those of all together */
 } machine;
 /* 0, or the exit status after saying why not. With --spawn, in the process that the user started,
- * it ends the program with the ranks' exit status. */
+ * it ends the program with the ranks' exit status. With workers it returns in each of them. */
 int machine_open(const machine_flags *, machine *);
 void machine_close(machine *);
 

@@ -6,6 +6,7 @@
 #include "harness/error.h"
 #include "harness/sweep/accuracy.h"
 #include "harness/sweep/preset.h"
+#include "harness/sweep/workers.h"
 #include "methods/method.h"
 
 static const char usage[] =
@@ -39,6 +40,7 @@ int command_eval(int argc, char **argv)
 {
     static accuracy_sweep s = {.chat = true, .fidelity = true, .exact_room = EXACT_ROOM};
     machine_flags flags = MACHINE_FLAGS_DEFAULT;
+    flags.workers = 1;
     static text_list names;
     const char *preset = NULL, *out = "results/local/accuracy.csv", *scorer = "official";
     bool no_chat = false, no_fidelity = false, dry_run = false;
@@ -61,6 +63,7 @@ int command_eval(int argc, char **argv)
         {"no-chat", FLAG_SWITCH, &no_chat, NULL, "leave out the model's chat template"},
         {"scorer", FLAG_TEXT, &scorer, "NAME", "official or apb: whose copy of InfiniteBench's"},
         {"no-fidelity", FLAG_SWITCH, &no_fidelity, NULL, "leave out what compares with flash"},
+        {"workers", FLAG_SIZE, &flags.workers, "N", "processes of this machine that share the samples out"},
         {"out", FLAG_TEXT, &out, "FILE", "CSV to append to"},
         {"dry-run", FLAG_SWITCH, &dry_run, NULL, "list the rows and how much work they would be"},
         MACHINE_FLAGS(flags),
@@ -74,7 +77,8 @@ int command_eval(int argc, char **argv)
         s.samples = s.file ? INT64_MAX : 20;
     if (!parsed)
         s.task_count = task_find_all(names.items, names.count, &s.tasks);
-    if (parsed || s.task_count < 0 || scorer_find(scorer, &s.scorer) || check_flags(&s, &names))
+    if (parsed || s.task_count < 0 || scorer_find(scorer, &s.scorer) ||
+        check_flags(&s, &names) || check_range("workers", flags.workers, 1, MOST_WORKERS))
         return command_misused();
     s.chat = !no_chat;
     s.fidelity = !no_fidelity;
@@ -82,6 +86,8 @@ int command_eval(int argc, char **argv)
     s.seed = flags.seed;
     s.timeout = flags.timeout;
     s.retaining_heads = flags.retaining_heads;
+    if (dry_run)
+        flags.workers = 1;
     machine m;
     int opened = machine_open(&flags, &m);
     if (opened)
@@ -90,9 +96,13 @@ int command_eval(int argc, char **argv)
     s.driver = m.driver;
     s.most_hosts = m.most_hosts;
     s.leader = m.leader;
+    s.apart = workers_count() > 1;
+    s.threads = m.threads;
+    s.exact_room /= (size_t)workers_count();
     identity_read(&s.id, m.dev);
     size_t total;
-    m.dev->memory(m.dev, &s.room, &total);
+    m.dev->memory(m.dev, &s.room, &total); /* all have opened the device, none a model */
+    s.room /= (size_t)workers_count();
     int status = m.driver->share(m.driver, &s.room, sizeof s.room); /* all judge alike */
     if (!status && m.leader && !dry_run) {
         s.records = records_open(out, RECORD_ACCURACY, BUILD_COMMIT);

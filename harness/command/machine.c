@@ -1,5 +1,7 @@
 /* Opens the device and the links that a command's flags name. See command.h. */
 #include <stdio.h>
+#include <omp.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,6 +9,7 @@
 #include "harness/command/command.h"
 #include "harness/error.h"
 #include "harness/launch/control.h"
+#include "harness/sweep/workers.h"
 
 /* What a launcher's processes have found by themselves before they joined, like a bad flag, all of
  * them have as a rule: the first says so, and when it ends the launcher ends the others (Open MPI's
@@ -17,7 +20,8 @@ static bool joined, leads; /* a launch, while it is open */
 
 static void say(void)
 {
-    if (control_tell(fail_text()) || (joined && !leads && comm_agreed(fail_text())))
+    bool all_know = joined && !leads && comm_agreed(fail_text());
+    if (control_tell(fail_text()) || all_know || workers_tell(fail_text()))
         return;
     int rank = joined ? 0 : launch_rank();
     if (rank == 0) {
@@ -63,6 +67,10 @@ static int check_links(const machine_flags *flags, const machine *m)
     const char *only = m->driver->device;
     if (only && strcmp(only, m->dev->name))
         return fail("--comm %s works with --device %s, not %s", m->driver->name, only, m->dev->name);
+    if (flags->workers > 1 && !m->driver->projected)
+        return fail("--workers %lld: the processes of --comm %s run each sample together; workers are "
+                    "for --comm sim",
+                    (long long)flags->workers, m->driver->name);
     if (!flags->spawn)
         return 0;
     if (check_range("spawn", flags->spawn, 1, LAUNCH_MOST_RANKS))
@@ -74,6 +82,38 @@ static int check_links(const machine_flags *flags, const machine *m)
         return fail("--spawn %lld: %s has started this process as a rank already",
                     (long long)flags->spawn, launcher);
     return 0;
+}
+
+/* Cores that this process may run on. */
+static int cores(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) ? 0 : CPU_COUNT(&set);
+    return count > 0 ? count : (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* Nothing that has threads or a device may be open yet. */
+static int start_workers(const machine_flags *flags, machine *m)
+{
+    if (workers_start((int)flags->workers))
+        return -1;
+    m->driver = workers_driver(m->driver);
+    omp_set_num_threads(workers_part(cores())); /* of what is no device's */
+    return 0;
+}
+
+/* Opens the device with this process's part of the threads. */
+static int open_device(const machine_flags *flags, machine *m)
+{
+    if (workers_count() == 1) {
+        int status = m->dev->open(m->dev, (int)flags->threads);
+        m->threads = m->dev->threads;
+        return status;
+    }
+    int all = flags->threads ? (int)flags->threads : cores();
+    int status = m->dev->open(m->dev, workers_part(all));
+    m->threads = m->dev->on_cores ? all : m->dev->threads;
+    return status;
 }
 
 static void close_links(machine *m)
@@ -92,11 +132,14 @@ int machine_open(const machine_flags *flags, machine *m)
         return command_misused();
     if (flags->spawn && !launch_started_by())
         exit(launch_spawn((int)flags->spawn)); /* nothing is open yet: this process supervises */
+    if (flags->workers > 1 && start_workers(flags, m))
+        return command_failed();
     if (m->driver->open(m->driver, m->dev, &m->most_hosts, &m->leader))
         return command_failed();
+    m->leader &= workers_number() == 0;
     joined = true;
     leads = m->leader;
-    int opened = m->dev->open(m->dev, (int)flags->threads);
+    int opened = open_device(flags, m);
     if (m->driver->agree(m->driver, opened)) {
         int status = command_failed();
         if (!opened)

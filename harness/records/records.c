@@ -459,20 +459,15 @@ json_t *records_resume(records *all, const record *key,
     return NULL;
 }
 
-int records_sample(records *all, const record *key, const json_t *sample)
+int records_sample(records *all, const record *key, const char *object)
 {
-    char *body = json_dumps(sample, JSON_COMPACT);
-    if (!body || *body != '{' || body[1] == '}') {
-        free(body);
-        return fail("%s: a sample cannot be written as a JSON object", all->details.path);
-    }
+    if (object[0] != '{' || object[1] != '"' || strchr(object, '\n'))
+        return fail("%s: a sample is no JSON object on one line", all->details.path);
     char start[LEFT_CELL_BYTES + 2];
     left_cell_text(cell_hash(all, key), start);
     start[LEFT_CELL_BYTES] = ',';
     start[LEFT_CELL_BYTES + 1] = 0;
-    int result = cut_left(all) ? -1 : append_sample(all, start, body + 1);
-    free(body);
-    return result;
+    return cut_left(all) ? -1 : append_sample(all, start, object + 1);
 }
 
 static char *row_line(const record *row)

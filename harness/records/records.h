@@ -39,7 +39,7 @@ typedef enum {
     ACCURACY_VARIANT, ACCURACY_MODEL_LAYERS, ACCURACY_STATUS, ACCURACY_DETAIL,
     ACCURACY_SCORE, ACCURACY_KL, ACCURACY_TOP1,
     ACCURACY_ERROR_START, ACCURACY_ERROR_END, ACCURACY_ERROR_DOCUMENT, ACCURACY_ERROR_QUERY,
-    ACCURACY_NULLS, ACCURACY_SECONDS,
+    ACCURACY_NULLS, ACCURACY_SECONDS, ACCURACY_WORKERS,
     ACCURACY_MACHINE, ACCURACY_GPU, ACCURACY_DRIVER, ACCURACY_LIBRARIES, ACCURACY_COMMIT,
     ACCURACY_DATE,
     ACCURACY_COLUMNS
@@ -109,10 +109,10 @@ int records_repetition(records *, const record *key, const repetition *);
 json_t *records_resume(records *, const record *key, bool (*fits)(void *argument, const json_t *sample),
                        void *argument);
 
-/* A sample (a JSON object: prompt, prediction, references, score, ...) of the row that the next
- * append commits; it gets that row's number as "row" and a hash of the commit and the key as "cell".
- * The object stays the caller's. */
-int records_sample(records *, const record *key, const json_t *sample);
+/* A sample (the text of a JSON object on one line: prompt, prediction, references, score, ...) of the
+ * row that the next append commits; it gets that row's number as "row" and a hash of the commit and
+ * the key as "cell". */
+int records_sample(records *, const record *key, const char *object);
 
 /* Commits the row: gives it its number, commit and (when empty) date, writes it and has it on disk
  * before returning. -1 with a sentence when it could not be written whole; nothing of it is left

@@ -1,5 +1,5 @@
 /* The accuracy sweep: models x lengths x tasks, and a row a method and hosts. See accuracy.h. What a
- * row does with each of its samples is in accuracy/sample.h. */
+ * row does with its samples is in accuracy/samples.h. */
 #include "harness/sweep/accuracy.h"
 
 #include <stdio.h>
@@ -10,9 +10,10 @@
 #include "harness/run/together.h"
 #include "harness/sweep/accuracy/group.h"
 #include "harness/sweep/accuracy/judge.h"
-#include "harness/sweep/accuracy/sample.h"
+#include "harness/sweep/accuracy/samples.h"
 #include "harness/sweep/cells.h"
 #include "harness/sweep/progress.h"
+#include "harness/sweep/workers.h"
 
 /* ---- Rows ---- */
 
@@ -38,34 +39,60 @@ static void fill_row(const group *g, const cell *c, const char *method_text, rec
     record_text(row, ACCURACY_SCORER, scorer_names[s->scorer]);
     if (s->limit)
         record_integer(row, ACCURACY_LIMIT, s->limit);
-    record_integer(row, ACCURACY_THREADS, s->dev->threads);
+    record_integer(row, ACCURACY_THREADS, s->threads);
     record_text(row, ACCURACY_WEIGHTS, g->model->origin);
     record_text(row, ACCURACY_SOURCE, s->file ? s->file : s->haystack ? s->haystack : "");
     record_integer(row, ACCURACY_CHAT, s->chat);
     record_integer(row, ACCURACY_FIDELITY, s->fidelity);
     record_text(row, ACCURACY_VARIANT, colon ? colon + 1 : "");
     record_integer(row, ACCURACY_MODEL_LAYERS, g->model->config.shape.layers);
+    record_integer(row, ACCURACY_WORKERS, workers_count());
     record_text(row, ACCURACY_MACHINE, s->id.machine);
     record_text(row, ACCURACY_GPU, s->id.gpu);
     record_text(row, ACCURACY_DRIVER, s->id.driver);
     record_text(row, ACCURACY_LIBRARIES, s->id.libraries);
 }
 
-/* Runs and records the group's samples. wanted_bytes: one failed for want of device memory: how much;
- * else 0. */
-static int run_samples(group *g, const char *method_text, int hosts, const cell *resolved,
-                       totals *sum, size_t *wanted_bytes)
+/* What a row is to the time that is left: as much as its length. */
+static double expected_of(const group *g)
 {
-    int status = 0;
-    for (int64_t i = 0; i < g->count && !status; i++) {
-        sample_result got;
-        status = sample_run(g, method_text, hosts, resolved, i, &got);
-        if (!status)
-            status = sample_record(g, &got, sum);
-        *wanted_bytes = got.wanted_bytes;
-        sample_result_free(&got);
+    return g->length > 0 ? (double)g->length : 1;
+}
+
+/* A row that is not run after all. */
+static void leave_out(const group *g, progress *progress)
+{
+    progress->total--;
+    progress->expected_left -= expected_of(g);
+}
+
+/* What the samples came to. */
+static void fill_results(const group *g, const totals *sum, record *row)
+{
+    const comm_driver *driver = g->sweep->driver;
+    const char *remark = driver->remark ? driver->remark(driver) : NULL;
+    char raised[100] = "";
+    if (sum->raised)
+        snprintf(raised, sizeof raised, "the official scorer raises on %lld answers: counted 0",
+                 (long long)sum->raised);
+    const char *remarks[] = {remark ? remark : "", raised, g->broken ? g->broken : ""};
+    char *detail = copy_text("");
+    for (int i = 0; i < 3; i++) {
+        char *longer = format_text("%s%s%s", detail, *detail && *remarks[i] ? "; " : "", remarks[i]);
+        free(detail);
+        detail = longer;
     }
-    return status;
+    record_text(row, ACCURACY_DETAIL, detail);
+    free(detail);
+    record_number(row, ACCURACY_SCORE, score_percent(sum->score, sum->done));
+    record_integer(row, ACCURACY_NULLS, sum->nulls);
+    record_number(row, ACCURACY_SECONDS, sum->seconds);
+    if (!sum->compared)
+        return;
+    record_number(row, ACCURACY_KL, sum->kl / (double)sum->compared);
+    record_number(row, ACCURACY_TOP1, (double)sum->same_first / (double)sum->compared);
+    for (int place = 0; place < ERROR_PLACES; place++)
+        record_number(row, ACCURACY_ERROR_START + place, sum->errors[place] / (double)sum->compared);
 }
 
 /* Runs one method on the group's samples and writes the row. */
@@ -74,9 +101,11 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     accuracy_sweep *s = g->sweep;
     row_verdict verdict;
     record row;
+    char label[512], length[32];
     totals sum = {0};
     size_t wanted_bytes = 0;
-    double start = monotonic_seconds();
+    int64_t ran = 0;
+    double start = monotonic_seconds(), expected = expected_of(g);
     g->deadline = s->timeout > 0 ? start + s->timeout : 0;
     row_judge(g, method_text, hosts, &verdict);
     int status = verdict.runs ? 0 : -1;
@@ -87,12 +116,15 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
         return -1;
     }
     if (!wanted) {
-        progress->total--;
-        progress->expected_left--;
+        leave_out(g, progress);
         record_clear(&row);
         return 0;
     }
-    if (!status && run_samples(g, method_text, hosts, &verdict.resolved, &sum, &wanted_bytes)) {
+    snprintf(label, sizeof label, "%s %s, %d host%s, %s of %s", g->model->name, method_text, hosts,
+             hosts == 1 ? "" : "s", g->task->name, format_size(g->length, length, sizeof length));
+    const row_samples samples = {g,    method_text, hosts,    &verdict.resolved,
+                                 &row, label,       progress, expected};
+    if (!status && row_samples_run(&samples, &sum, &ran, &wanted_bytes)) {
         snprintf(verdict.word, sizeof verdict.word, "%s",
                  wanted_bytes ? cell_verdict_names[CELL_OOM] : "failed");
         snprintf(verdict.reason, sizeof verdict.reason, "%s", fail_text());
@@ -101,37 +133,23 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     }
     record_text(&row, ACCURACY_STATUS, verdict.word);
     record_text(&row, ACCURACY_DETAIL, verdict.reason);
-    char line[2048], length[32];
-    size_t used = (size_t)snprintf(line, sizeof line, "%s %s, %d host%s, %s of %s: %s",
-                                   g->model->name, method_text, hosts, hosts == 1 ? "" : "s",
-                                   g->task->name, format_size(g->length, length, sizeof length),
-                                   verdict.word);
+    char line[2048] = "", before[64] = "";
+    if (sum.done > ran)
+        snprintf(before, sizeof before, ", %lld samples from before", (long long)(sum.done - ran));
     if (status) {
-        snprintf(line + used, sizeof line - used, ": %s", verdict.reason);
+        snprintf(line, sizeof line, "%s: %s: %s", label, verdict.word, verdict.reason);
     } else if (s->leader) {
-        if (s->driver->remark && s->driver->remark(s->driver))
-            record_text(&row, ACCURACY_DETAIL, s->driver->remark(s->driver));
-        if (sum.raised) {
-            snprintf(verdict.reason, sizeof verdict.reason,
-                     "the official scorer raises on %lld answers: counted 0", (long long)sum.raised);
-            record_text(&row, ACCURACY_DETAIL, verdict.reason);
-        }
-        double score = score_percent(sum.score, sum.done);
-        record_number(&row, ACCURACY_SCORE, score);
-        record_integer(&row, ACCURACY_NULLS, sum.nulls);
-        record_number(&row, ACCURACY_SECONDS, sum.seconds);
-        if (sum.compared) {
-            record_number(&row, ACCURACY_KL, sum.kl / (double)sum.compared);
-            record_number(&row, ACCURACY_TOP1, (double)sum.same_first / (double)sum.compared);
-            for (int place = 0; place < ERROR_PLACES; place++)
-                record_number(&row, ACCURACY_ERROR_START + place,
-                              sum.errors[place] / (double)sum.compared);
-        }
-        snprintf(line + used, sizeof line - used, ", score %.2f", score);
+        fill_results(g, &sum, &row);
+        snprintf(line, sizeof line, "%s: %s, score %.2f%s%s%s%s", label, verdict.word,
+                 score_percent(sum.score, sum.done), before, g->broken ? " (" : "",
+                 g->broken ? g->broken : "", g->broken ? ")" : "");
     }
+    /* What was there before took no time now. */
+    double share = !status && sum.done ? (double)ran / (double)sum.done : 1;
     status = s->records ? records_append(s->records, &row) : 0;
     record_clear(&row);
-    progress_report(progress, 1, monotonic_seconds() - start, line);
+    progress->expected_left -= expected * (1 - share);
+    progress_report(progress, expected * share, monotonic_seconds() - start, line);
     return status;
 }
 
@@ -174,7 +192,7 @@ static int refuse_group(group *g, progress *progress)
             char line[1200];
             snprintf(line, sizeof line, "%s %s: unsupported: %s", g->model->name,
                      s->methods.items[k], reason);
-            progress_report(progress, 1, 0, line);
+            progress_report(progress, expected_of(g), 0, line);
         }
     return status;
 }
@@ -198,8 +216,7 @@ static int run_group(group *g, progress *progress)
                 if (s->leader)
                     fprintf(stderr, "%s on %d hosts: left out, the launch has %d\n",
                             s->methods.items[k], hosts, s->most_hosts);
-                progress->total--;
-                progress->expected_left--;
+                leave_out(g, progress);
                 continue;
             }
             status = run_row(g, s->methods.items[k], hosts, progress);
@@ -230,7 +247,9 @@ int accuracy_run(accuracy_sweep *s)
         return -1;
     progress progress = {.quiet = !s->leader};
     progress.total = rows * s->models.count * s->lengths.count * s->task_count;
-    progress.expected_left = progress.total;
+    for (int l = 0; l < s->lengths.count; l++)
+        progress.expected_left += expected_of(&(group){.length = s->lengths.items[l]}) * rows *
+                                  s->models.count * s->task_count;
     int status = 0;
     for (int m = 0; m < s->models.count && !status; m++) {
         char *lacking = NULL;

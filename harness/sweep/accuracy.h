@@ -15,6 +15,8 @@ typedef struct {
     int most_hosts;
     size_t room; /* bytes that the device had free before anything was loaded */
     bool leader;
+    bool apart; /* the processes are workers: each runs samples of its own, and all of a sample's hosts */
+    int threads; /* CPU threads of the device, of all workers together */
     text_list models, methods;
     size_list hosts, lengths;
     const task **tasks;

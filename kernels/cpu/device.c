@@ -161,6 +161,7 @@ device cpu_device = {
     .title = "CPU, float32 (oneDNN GEMM, OpenMP)",
     .act_bytes = sizeof(float),
     .chunk_rows = 512,
+    .on_cores = true,
     .open = open_cpu,
     .close = close_cpu,
     .alloc = alloc_cpu,

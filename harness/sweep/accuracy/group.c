@@ -19,7 +19,9 @@ void group_close(group *g)
         free(g->samples[i].exact_rows);
     }
     free(g->samples);
+    free(g->broken);
     g->samples = NULL;
+    g->broken = NULL;
     g->count = 0;
     g->exact_bytes = 0;
 }
@@ -36,6 +38,7 @@ int group_open(group *g)
         .chat = s->chat ? m->chat : NULL,
         .haystack = s->haystack,
         .file = s->file,
+        .quiet = !s->leader,
     };
     task_samples *source = task_samples_open(&request);
     if (!source)
@@ -60,11 +63,12 @@ int group_open(group *g)
         g->samples = realloc_or_die(g->samples, (size_t)g->count + 1, sizeof *g->samples);
         g->samples[g->count++] = one;
     }
+    g->broken = task_samples_broken_text(source);
     task_samples_close(source);
     if (!status && got < 0)
         status = -1;
     if (!status && !g->count)
-        status = fail("%s has no usable sample of %s", s->file ? s->file : "the generator",
-                      g->task->name);
+        status = fail("%s has no usable sample of %s%s%s", s->file ? s->file : "the generator",
+                      g->task->name, g->broken ? ": " : "", g->broken ? g->broken : "");
     return status;
 }

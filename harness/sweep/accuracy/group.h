@@ -23,6 +23,7 @@ typedef struct {
     group_sample *samples;
     int64_t count;
     size_t exact_bytes; /* in exact_rows of all samples */
+    char *broken;    /* "2 broken lines of FILE skipped: ...", NULL: none */
     double deadline; /* of the row in hand; 0 = none */
     const char *lacking; /* why the model has no weights, NULL when it has: all rows are `oom` */
 } group;

@@ -1,4 +1,4 @@
-/* Runs one sample under a cell and under flash, and scores and records it. See sample.h. */
+/* Runs one sample under a cell and under flash, and scores it. See sample.h. */
 #include "harness/sweep/accuracy/sample.h"
 
 #include <math.h>
@@ -165,11 +165,12 @@ static float *exact_rows_wanted(const group *g, const cell *c, const group_sampl
 
 /* ---- Scoring ---- */
 
-/* Only the leading process scores and writes: what became of that, all must know. */
-static int leader_did(const group *g, int status)
+int sample_leader_did(const group *g, int status)
 {
     const accuracy_sweep *s = g->sweep;
     int did = status;
+    if (s->apart)
+        return status;
     if (s->driver->share(s->driver, &did, sizeof did))
         return -1;
     if (!did)
@@ -184,20 +185,18 @@ static json_t *json_text(const char *bytes, size_t count)
 }
 
 /* How far the sample is from the exact run. */
-static void compare(const group_sample *one, const watch *w, json_t *line, totals *sum)
+static void compare(const group_sample *one, const watch *w, json_t *line)
 {
     const logits_trace *trace = &w->logits;
     double kl = logits_kl(one->exact.logits, trace->logits, trace->vocab);
     bool same = logits_best(one->exact.logits, trace->vocab) ==
                 logits_best(trace->logits, trace->vocab);
-    sum->kl += kl;
-    sum->same_first += same;
-    sum->compared++;
+    double errors[ERROR_PLACES];
     json_object_set_new(line, "kl", json_real(kl));
     json_object_set_new(line, "top1", json_integer(same));
-    residual_watch_means(&w->rows, sum->errors);
+    residual_watch_means(&w->rows, errors);
     for (int place = 0; place < ERROR_PLACES; place++)
-        json_object_set_new(line, error_place_names[place], json_real(sum->errors[place]));
+        json_object_set_new(line, error_place_names[place], json_real(errors[place]));
     json_t *hosts = json_array();
     for (int rank = 0; rank < w->rows.hosts; rank++) {
         json_t *host = json_array();
@@ -210,12 +209,11 @@ static void compare(const group_sample *one, const watch *w, json_t *line, total
     json_object_set_new(line, "errors_by_host", hosts);
 }
 
-/* Scores the answer: the sample's line and totals. */
+/* Scores the answer: the sample's line. */
 static int score(const group *g, const cell *c, const group_sample *one, const watch *w,
                  const run_result *result, sample_result *scored)
 {
     double seconds = result->wall_s - w->rows.seconds;
-    totals *sum = &scored->sum;
     size_t bytes;
     char *text =
         tokenizer_decode(g->model->tokens, result->ids, (size_t)result->count, true, &bytes);
@@ -228,7 +226,6 @@ static int score(const group *g, const cell *c, const group_sample *one, const w
         json_object_set_new(line, "score_error", json_text(fail_text(), strlen(fail_text())));
         status = 0;
         points = 0;
-        sum->raised++;
     }
     if (one->sample.label)
         json_object_set(line, "label", one->sample.label);
@@ -245,13 +242,10 @@ static int score(const group *g, const cell *c, const group_sample *one, const w
     json_object_set_new(line, "prediction", json_text(text, bytes));
     json_object_set_new(line, "references", references);
     json_object_set_new(line, "score", json_real(points));
+    json_object_set_new(line, "null", json_integer(null));
     json_object_set_new(line, "seconds", json_real(seconds));
-    sum->score += points;
-    sum->nulls += null;
-    sum->seconds += seconds;
-    sum->done++;
     if (one->exact.steps > 0 && w->rows.exact)
-        compare(one, w, line, sum);
+        compare(one, w, line);
     scored->line = line;
     free(text);
     return status;
@@ -274,7 +268,9 @@ int sample_run(group *g, const char *method_text, int hosts, const cell *resolve
                      is_reference(&c) ? NULL : one->exact_rows, keep, &w, &result);
     got->wanted_bytes = result.wanted_bytes;
     if (!status)
-        status = leader_did(g, g->sweep->leader ? score(g, &c, one, &w, &result, got) : 0);
+        status = sample_leader_did(g, g->sweep->leader || g->sweep->apart
+                                          ? score(g, &c, one, &w, &result, got)
+                                          : 0);
     if (status)
         free(keep);
     else if (is_reference(&c) && g->sweep->fidelity)
@@ -285,26 +281,63 @@ int sample_run(group *g, const char *method_text, int hosts, const cell *resolve
     return status;
 }
 
-int sample_record(const group *g, const sample_result *got, totals *row)
-{
-    int status = 0;
-    if (g->sweep->records)
-        status = records_sample(g->sweep->records, NULL, got->line);
-    row->score += got->sum.score;
-    row->kl += got->sum.kl;
-    row->seconds += got->sum.seconds;
-    row->done += got->sum.done;
-    row->nulls += got->sum.nulls;
-    row->compared += got->sum.compared;
-    row->same_first += got->sum.same_first;
-    row->raised += got->sum.raised;
-    for (int place = 0; place < ERROR_PLACES; place++)
-        row->errors[place] += got->sum.errors[place];
-    return leader_did(g, status);
-}
-
 void sample_result_free(sample_result *got)
 {
     json_decref(got->line);
     *got = (sample_result){0};
+}
+
+/* ---- Lines ---- */
+
+/* NaN where the line has none: an error that is not finite is left out. */
+static double number_of(const json_t *line, const char *name)
+{
+    const json_t *value = json_object_get(line, name);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+void totals_of_line(const json_t *line, totals *sum)
+{
+    *sum = (totals){.score = number_of(line, "score"),
+                    .seconds = number_of(line, "seconds"),
+                    .done = 1,
+                    .nulls = json_integer_value(json_object_get(line, "null")),
+                    .raised = json_object_get(line, "score_error") != NULL};
+    if (!json_object_get(line, "top1"))
+        return;
+    sum->compared = 1;
+    sum->same_first = json_integer_value(json_object_get(line, "top1"));
+    sum->kl = number_of(line, "kl");
+    for (int place = 0; place < ERROR_PLACES; place++)
+        sum->errors[place] = number_of(line, error_place_names[place]);
+}
+
+void totals_add(totals *row, const totals *sample)
+{
+    row->score += sample->score;
+    row->kl += sample->kl;
+    row->seconds += sample->seconds;
+    row->done += sample->done;
+    row->nulls += sample->nulls;
+    row->compared += sample->compared;
+    row->same_first += sample->same_first;
+    row->raised += sample->raised;
+    for (int place = 0; place < ERROR_PLACES; place++)
+        row->errors[place] += sample->errors[place];
+}
+
+static bool is_text(const json_t *value, const sized_text *text)
+{
+    json_t *wanted = json_text(text->bytes, text->count);
+    bool same = json_equal(value, wanted);
+    json_decref(wanted);
+    return same;
+}
+
+bool sample_is_of_line(const group_sample *one, const json_t *line)
+{
+    return json_is_number(json_object_get(line, "score")) &&
+           json_is_number(json_object_get(line, "seconds")) &&
+           is_text(json_object_get(line, "document"), &one->sample.document) &&
+           is_text(json_object_get(line, "query"), &one->sample.query);
 }

@@ -1,6 +1,6 @@
-/* One sample of an accuracy row, in two steps: it is run and scored, which gives a value that is whole
- * in itself, and that value is recorded. Where several processes share a row's samples, each runs its
- * own and the leading one records them all, in order. */
+/* One sample of an accuracy row: it is run and scored, which gives a line of NAME.samples.jsonl, and
+ * from that line alone come its numbers: whoever ran it, and whether in this run or in one that was
+ * killed. */
 #ifndef HARNESS_SWEEP_ACCURACY_SAMPLE_H
 #define HARNESS_SWEEP_ACCURACY_SAMPLE_H
 #include <jansson.h>
@@ -18,8 +18,7 @@ typedef struct {
 
 /* What came of one sample. */
 typedef struct {
-    json_t *line;        /* its line of NAME.samples.jsonl; NULL on processes that do not lead */
-    totals sum;          /* its own part of the row's */
+    json_t *line;        /* its line; NULL on hosts of a launch that do not lead it */
     size_t wanted_bytes; /* it failed for want of device memory: how much; else 0 */
 } sample_result;
 
@@ -29,12 +28,19 @@ int sample_cell(const group *, const char *method_text, int hosts, const group_s
                 const cell *resolved, cell *);
 
 /* Runs sample `index` of the group under a method, and before that under flash where that is still to
- * be compared with, and scores the answer. The leading process's result carries the line and the
- * totals, to be freed with sample_result_free(); all processes return alike. */
+ * be compared with, and scores the answer. The line is to be freed with sample_result_free(). All hosts
+ * of a launch return alike. */
 int sample_run(group *, const char *method_text, int hosts, const cell *resolved, int64_t index,
                sample_result *);
-/* Writes the result's line for the row that the next records_append() commits, and adds its totals to
- * the row's. Nothing on processes that do not lead. */
-int sample_record(const group *, const sample_result *, totals *row);
 void sample_result_free(sample_result *);
+
+/* In a launch the leading process alone scores and writes: what became of that, all must know. */
+int sample_leader_did(const group *, int status);
+
+/* A sample's own totals. */
+void totals_of_line(const json_t *line, totals *);
+void totals_add(totals *row, const totals *sample);
+
+/* Whether the line is of this sample: the same document and query. */
+bool sample_is_of_line(const group_sample *, const json_t *line);
 #endif
