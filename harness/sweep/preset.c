@@ -25,7 +25,7 @@ const preset preset_table[] = {
     {"niah", "eval", "the eight needle tasks on the default model, 20 samples each: two hours on two cores",
      "--models smollm2 --methods flash,star,apb --hosts 4 --lengths 1K,2K --tasks niah "
      "--samples 20"},
-    {"study", "eval", "the default model at 1K to 8K on 4 and 8 hosts, 50 samples a task: an hour on a GPU",
+    {"study", "eval", "the default model at 1K to 8K on 4 and 8 hosts, 50 samples a task",
      "--models smollm2 --methods flash,star,apb --hosts 4,8 --lengths 1K,2K,4K,8K " OWN_TASKS
      "--samples 50"},
     {"ablation", "eval", "APB less its parts, as the paper's table 3, at 4K on 8 hosts",
