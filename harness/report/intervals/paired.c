@@ -121,9 +121,13 @@ static const char **common_tasks(const page *page, int a, int b, int64_t length,
     return tasks;
 }
 
-static void put_pair(page *page, grid *table, int series, int less, int64_t length)
+/* listed: [series, series], which pairs have a line, either way round. */
+static void put_pair(page *page, grid *table, int series, int less, int64_t length, bool *listed)
 {
-    int count, all_count;
+    int count, all_count, series_count = page->all->series_count;
+    if (listed[series * series_count + less])
+        return;
+    listed[series * series_count + less] = listed[less * series_count + series] = true;
     const char **tasks = common_tasks(page, series, less, length, &count, &all_count);
     if (!count) {
         free(tasks);
@@ -156,7 +160,7 @@ static void put_pair(page *page, grid *table, int series, int less, int64_t leng
 }
 
 /* Every series against this one: on as many hosts as each has, or on those that the name says. */
-static void put_against(page *page, grid *table, const char *text, int64_t length)
+static void put_against(page *page, grid *table, const char *text, int64_t length, bool *listed)
 {
     const results *all = page->all;
     series_name name;
@@ -171,7 +175,7 @@ static void put_against(page *page, grid *table, const char *text, int64_t lengt
             hosts = 1;
         int less = results_counterpart(all, page->group, series, name.method, name.variant, hosts);
         if (less >= 0 && less != series)
-            put_pair(page, table, series, less, length);
+            put_pair(page, table, series, less, length, listed);
     }
     series_name_free(&name);
 }
@@ -181,16 +185,18 @@ void print_paired(page *page, int64_t length, const text_list *against)
     static const char *const heads[COLUMNS] = {"series", "less", "difference", "95 % interval",
                                                "better", "equal", "worse", "samples"};
     grid table = grid_new(COLUMNS, 2);
+    size_t series = (size_t)page->all->series_count;
+    bool *listed = alloc_or_die(series * series, sizeof *listed);
     for (int i = 0; i < COLUMNS; i++)
         grid_set(&table, 0, i, "%s", heads[i]);
     for (int i = 0; i < against->count; i++) {
         if (strcmp(against->items[i], "all")) {
-            put_against(page, &table, against->items[i], length);
+            put_against(page, &table, against->items[i], length, listed);
             continue;
         }
         for (int a = 0; a < page->all->series_count; a++)
             for (int b = 0; b < a; b++)
-                put_pair(page, &table, a, b, length);
+                put_pair(page, &table, a, b, length, listed);
     }
     if (table.rows > 1) {
         fprintf(page->out, "\n**Paired differences** of the average over tasks, the same samples under "
@@ -199,5 +205,6 @@ void print_paired(page *page, int64_t length, const text_list *against)
         grid_print(&table, page->out);
     }
     grid_free(&table);
+    free(listed);
     footnotes_print(&page->notes, page->out);
 }
