@@ -248,7 +248,7 @@ static void expect_passed(const model *m, const heads_prompt *p, const char *tex
                           bool (*expected)(int64_t token, int64_t first, int64_t passing))
 {
     heads_layout layout = layout_of(text);
-    observation seen = {0};
+    observation seen = {.notes_passing = true};
     cr_assert_eq(observe_prompt(m, &layout, p, &seen, no_layer, NULL), 0, "%s", fail_text());
     cr_expect_eq(seen.passing, passing);
     cr_expect_eq(seen.blocks, HOSTS);

@@ -174,6 +174,7 @@ int heads_measure_passed(const model *m, const heads_layout *layout, int threads
     counting c = {.measure = measure};
     pipeline *line = pipeline_open(&(pipeline_work){.model = m,
                                                     .layout = layout,
+                                                    .notes_passing = true,
                                                     .threads = threads,
                                                     .on_layer = measure_passed,
                                                     .argument = &c});

@@ -122,7 +122,7 @@ static int attend_and_show(attend_context *x)
     observer *o = (observer *)x->cell;
     observation *seen = o->seen;
     const model_shape *s = &seen->shape;
-    if (o->features && !o->labels ? attend_watched(o, x) : o->watched->attend(x))
+    if (seen->notes_passing ? attend_watched(o, x) : o->watched->attend(x))
         return -1;
     if (o->labels) {
         size_t q = (size_t)(seen->label_rows * s->heads * s->head_dim) * seen->act_bytes;
@@ -212,11 +212,13 @@ static void begin_observation(observation *seen, const model *m, int64_t positio
     reserve(&seen->q, seen->room + 1, layers * (size_t)label_rows * (size_t)s->heads * head);
     reserve(&seen->kv, seen->room + 2, layers * shown * kv_heads * 2 * head);
     reserve(&seen->block, seen->room + 3, shown * sizeof *seen->block);
-    reserve(&seen->candidate, seen->room + 4, shown);
-    reserve(&seen->passed, seen->room + 5, layers * shown * kv_heads);
     memset(seen->block, 0, shown * sizeof *seen->block);
-    memset(seen->candidate, 0, shown);
-    memset(seen->passed, 0, layers * shown * kv_heads);
+    if (seen->notes_passing) {
+        reserve(&seen->candidate, seen->room + 4, shown);
+        reserve(&seen->passed, seen->room + 5, layers * shown * kv_heads);
+        memset(seen->candidate, 0, shown);
+        memset(seen->passed, 0, layers * shown * kv_heads);
+    }
 }
 
 int observe_prompt(const model *m, const heads_layout *layout, const heads_prompt *p,

@@ -38,11 +38,13 @@ typedef struct {
     char *features; /* [layers, positions, heads + 2 kv_heads, head_dim] */
     char *q;        /* [layers, label_rows, heads, head_dim], roped */
     char *kv;       /* [layers, positions, kv_heads, 2, head_dim], roped */
-    int32_t *block;     /* [positions]: whose block a position is in; all 0 without a layout */
+    int32_t *block; /* [positions]: whose block a position is in; all 0 without a layout */
+    int blocks;
+    /* What is passed on, in runs before which the caller sets notes_passing. */
+    bool notes_passing;
     uint8_t *candidate; /* [positions]: whether its keys could be passed on */
     uint8_t *passed;    /* [layers, positions, kv_heads]: whether they were */
     int64_t passing;    /* keys that a block passes on, in each KV head; 0: nothing is passed */
-    int blocks;
     size_t room[6];
 } observation;
 void observation_free(observation *);
@@ -59,7 +61,7 @@ typedef struct {
     const float *features; /* [positions, (heads + 2 kv_heads) head_dim] */
     const float *labels;   /* [positions, kv_heads] */
     const observation *whole;
-    const uint8_t *passed; /* of this layer */
+    const uint8_t *passed; /* of this layer, where it is noted */
 } shown_layer;
 
 typedef struct {

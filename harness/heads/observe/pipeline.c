@@ -114,6 +114,8 @@ pipeline *pipeline_open(const pipeline_work *work)
     pipeline *p = alloc_or_die(1, sizeof *p);
     size_t layers = (size_t)work->model->layers;
     p->work = *work;
+    for (int i = 0; i < PIPELINE_SLOTS; i++)
+        p->slots[i].seen.notes_passing = work->notes_passing;
     p->jobs = alloc_or_die(PIPELINE_SLOTS * layers, sizeof *p->jobs);
     p->busy = alloc_or_die(layers, sizeof *p->busy);
     p->threads = alloc_or_die((size_t)work->threads, sizeof *p->threads);

@@ -12,6 +12,7 @@ enum { PIPELINE_SLOTS = 2 };
 typedef struct {
     const model *model;
     const heads_layout *layout; /* NULL: features of the exact run */
+    bool notes_passing;         /* what the layout passes on is noted too */
     int threads;                /* at least 1 */
     /* One layer of the prompt in the slot, on one of the threads 0 .. threads - 1. */
     void (*on_layer)(void *argument, int thread, int slot, const shown_layer *);

@@ -51,7 +51,7 @@ void observation_show(const observation *seen, int layer, shown_buffers *b, show
                             features, &b->features, &b->room[2]),
         .labels = b->labels,
         .whole = seen,
-        .passed = seen->passed + layer * labels,
+        .passed = seen->notes_passing ? seen->passed + layer * labels : NULL,
     };
 }
 
