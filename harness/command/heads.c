@@ -37,7 +37,7 @@ typedef struct {
     {"retaining-heads", FLAG_TEXT, &(f).flags.retaining_heads, "FILE",                                \
      "heads, also those that a layout's compressor uses (default: the model's own)"},                 \
     {"device", FLAG_TEXT, &(f).flags.device, "NAME", "device of the model (apbench list devices)"},   \
-    {"threads", FLAG_SIZE, &(f).flags.threads, "N", "threads of the device; 0 = all cores"},          \
+    {"threads", FLAG_SIZE, &(f).flags.threads, "N", "threads of the device, and that learn; 0 = all cores"}, \
     {"layers", FLAG_SIZE, &(f).flags.layers, "N", "only the first N layers; 0 = all"},                \
     {"seed", FLAG_SIZE, &(f).seed, "N", "seed of first weights, order and windows"}
 
@@ -92,7 +92,8 @@ static int check_sources(heads_flags *f)
     }
     if (f->sources.lengths.count != 2)
         return fail("--lengths takes two sizes, the fewest tokens of a window and the most");
-    f->train.threads = f->flags.threads ? (int)f->flags.threads : omp_get_num_procs();
+    int cores = omp_get_num_procs(); /* one of them feeds the device */
+    f->train.threads = f->flags.threads ? (int)f->flags.threads : cores > 1 ? cores - 1 : 1;
     f->sources.from_query = !strcmp(f->labels, "query");
     f->sources.seed = (uint64_t)f->seed;
     return check_range("threads", f->flags.threads, 0, MOST_THREADS) ||
