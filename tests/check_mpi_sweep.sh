@@ -40,6 +40,18 @@ alike=$(paste -d ' ' "$SCRATCH/mpi.txt" "$SCRATCH/sim.txt" | awk 'NF == 2 {
     echo "not ok fidelity as in sim: $alike figures alike, expected 12; mpi: $(tr '\n' ' ' <"$SCRATCH/mpi.txt")" \
         "sim: $(tr '\n' ' ' <"$SCRATCH/sim.txt") $(tail -c 300 "$SCRATCH/err")"
 
+# Killed behind the first of the second row's two samples, as the files would be left.
+cut_csv=$SCRATCH/cut.csv
+head -n 2 "$eval_csv" >"$cut_csv"
+head -n 3 "${eval_csv%.csv}.samples.jsonl" >"${cut_csv%.csv}.samples.jsonl"
+tail -n 1 "${eval_csv%.csv}.samples.jsonl" | head -c 100 >>"${cut_csv%.csv}.samples.jsonl"
+expect "eval goes on behind the last sample" 0 "$cut_csv" 3 ok \
+    $launch "$APBENCH" eval --comm mpi $compared --hosts 2,3 --out "$cut_csv"
+grep -q ', 1 sample from before' "$SCRATCH/err" &&
+    [ "$(wc -l <"${cut_csv%.csv}.samples.jsonl")" = 6 ] &&
+    [ "$(fidelity "$cut_csv")" = "$(fidelity "$eval_csv")" ] && echo "ok to the sample, with the same figures" ||
+    echo "not ok to the sample, with the same figures: $(tail -c 300 "$SCRATCH/err")"
+
 speed_csv=$SCRATCH/speed.csv
 sweep="$APBENCH speed --comm mpi --threads 1 --models tiny --methods ring,star --lengths 300 --reps 1"
 expect "cells of a larger launch are left out" 0 "$speed_csv" 2 ok \

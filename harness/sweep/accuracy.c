@@ -135,7 +135,8 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     record_text(&row, ACCURACY_DETAIL, verdict.reason);
     char line[2048] = "", before[64] = "";
     if (sum.done > ran)
-        snprintf(before, sizeof before, ", %lld samples from before", (long long)(sum.done - ran));
+        snprintf(before, sizeof before, ", %lld sample%s from before", (long long)(sum.done - ran),
+                 sum.done - ran == 1 ? "" : "s");
     if (status) {
         snprintf(line, sizeof line, "%s: %s: %s", label, verdict.word, verdict.reason);
     } else if (s->leader) {

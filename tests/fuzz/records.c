@@ -2,7 +2,7 @@
  * first byte makes them rows of accuracy, else of speed; bit 1 puts what the program itself writes in
  * front; and a line that begins with `@` gets empty fields up to the header's number, so that inputs
  * need not follow the columns. What is taken must be taken again after it was cut, with the same text,
- * and so after a row was appended. */
+ * and so after a row was appended. Samples that are left of that row go into it, once. */
 #include "harness/error.h"
 #include "harness/records/csv.h"
 #include "harness/records/records.h"
@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NAME "a \"name\", with\nall"
 
 static void try_csv(const uint8_t *data, size_t bytes)
 {
@@ -66,7 +68,7 @@ static char *expand(record_kind kind, const char *text)
 static void append_row(records *all, record_kind kind)
 {
     record row = {.kind = kind};
-    record_text(&row, 1, "a \"name\", with\nall");
+    record_text(&row, 1, NAME);
     record_text(&row, kind == RECORD_SPEED ? SPEED_STATUS : ACCURACY_STATUS, "ok");
     MUST(records_append(all, &row) == 0);
     record_clear(&row);
@@ -88,13 +90,31 @@ static void write_sound(const char *rows, record_kind kind)
     record key = {.kind = kind};
     record_text(&key, 1, "model");
     const repetition one = {.kind = "timed", .number = 1, .wall_s = 2};
-    json_t *sample = json_pack("{s: s}", "prompt", "a\nb");
     MUST((kind == RECORD_SPEED ? records_repetition(all, &key, &one)
-                               : records_sample(all, sample)) == 0);
+                               : records_sample(all, &key, "{\"prompt\":\"a\\nb\"}")) == 0);
     MUST(records_append(all, &key) == 0);
-    json_decref(sample);
     record_clear(&key);
     records_close(all);
+}
+
+static bool fits(void *argument, const json_t *sample)
+{
+    (void)argument;
+    MUST(json_is_object(sample));
+    return json_object_get(sample, "sample") != NULL;
+}
+
+/* How many samples are left of the row that append_row() writes. */
+static size_t resume(records *all)
+{
+    record row = {.kind = RECORD_ACCURACY};
+    record_text(&row, 1, NAME);
+    json_t *left = records_resume(all, &row, fits, NULL);
+    MUST(left);
+    size_t count = json_array_size(left);
+    json_decref(left);
+    record_clear(&row);
+    return count;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -123,11 +143,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         MUST(all);
         char *twice = both(rows, details);
         MUST(!strcmp(once, twice));
+        size_t left = kind == RECORD_ACCURACY ? resume(all) : 0;
         append_row(all, kind);
         records_close(all);
+        size_t before, after;
+        free(file_text(details, &before));
         all = records_open(rows, kind, "");
-        MUST(all);
+        MUST(all && (kind == RECORD_SPEED || resume(all) == 0));
         records_close(all);
+        free(file_text(details, &after)); /* what was left is the row's now */
+        MUST(before == after && after >= left);
         free(once);
         free(twice);
     } else {

@@ -58,14 +58,15 @@ static int take(void *argument, const void *piece, size_t bytes)
     piece_head head;
     memcpy(&head, piece, sizeof head);
     if (bytes == sizeof head) {
-        t->wanted_bytes = head.wanted_bytes;
+        if (head.wanted_bytes)
+            t->wanted_bytes = head.wanted_bytes;
         return 0; /* who ran it comes to the agreement with the reason */
     }
     const char *line = (const char *)piece + sizeof head;
     if (t->failure)
         return -1;
-    if (records_sample(s->records, t->row->key, line) ||
-        read_piece(t, &head, line, bytes - sizeof head)) {
+    if (read_piece(t, &head, line, bytes - sizeof head) ||
+        records_sample(s->records, t->row->key, line)) {
         t->failure = copy_text(fail_text());
         return -1;
     }
