@@ -81,6 +81,7 @@ $(BUILD)/tests/gpu/%: $(BUILD)/tests/gpu/%.o $(GPU_SUPPORT) $(LIBRARY)
 	@echo "  LINK $@"
 	$(Q)$(CC) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/tests/bench_tokenizer: $(BUILD)/tests/long_texts.o
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench_%.o $(LIBRARY)
 	@echo "  LINK $@"
 	$(Q)$(CC) -o $@ $^ $(LDLIBS)
@@ -234,8 +235,13 @@ bench-kernels: setup
 	@$(AGAIN) $(BUILD)/tests/bench_kernels
 	@$(BUILD)/tests/bench_kernels
 
+# Seconds and memory that 100 MB of text take to become tokens, natural and hostile (not a test).
+bench-tokenizer: setup
+	@$(AGAIN) $(BUILD)/tests/bench_tokenizer
+	@$(BUILD)/tests/bench_tokenizer $(ARGUMENTS)
+
 .PHONY: all force tests setup test run-tests test-mpi fuzz gpu-programs test-gpu test-gpu-delays \
-        test-gpu-sanitize references bench-peer bench-gpu bench-attention bench-kernels clean
+        test-gpu-sanitize references bench-peer bench-gpu bench-attention bench-kernels bench-tokenizer clean
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(TESTS:=.d) $(LAUNCHED:=.d) $(TEST_SUPPORT:.o=.d)
 -include $(FUZZ_OBJECTS:.o=.d) $(patsubst $(FUZZ)/%,$(FUZZ)/objects/tests/fuzz/%.d,$(FUZZ_TARGETS))
