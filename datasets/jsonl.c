@@ -116,7 +116,8 @@ static bool read_line(jsonl_file *lines)
     }
     if (c == EOF && lines->bytes == 0)
         return false;
-    lines->number++;
+    if (lines->number++ == 0 && lines->bytes >= 3 && !memcmp(lines->line, "\xEF\xBB\xBF", 3))
+        memset(lines->line, ' ', 3); /* a byte order mark */
     return true;
 }
 
@@ -128,11 +129,14 @@ static bool is_blank(const jsonl_file *lines)
     return true;
 }
 
-/* What would make jansson take memory or stack out of proportion; NULL when nothing does. */
+/* What would make jansson take memory or stack out of proportion, and NUL bytes, which it passes over
+ * between values; NULL when there is nothing of it. */
 static const char *check_structure(const char *line, size_t bytes)
 {
     size_t values = 0;
     int depth = 0;
+    if (memchr(line, 0, bytes))
+        return "it holds a NUL byte";
     bool in_string = false;
     for (size_t i = 0; i < bytes; i++) {
         char c = line[i];

@@ -1,7 +1,8 @@
 /* JSON lines from files that are not trusted: line by line with bounded memory, each line either a
  * value or broken with the reason. A line is broken when it is over 256 MB, nested deeper than 64,
- * of more than a million values, or refused by jansson (among them lone surrogates, NaN and integers
- * past 64 bits, which Python would accept). */
+ * of more than a million values, holds a NUL byte, or is refused by jansson (among them lone
+ * surrogates, NaN and integers past 64 bits, which Python would accept). Lines end in LF or CRLF; a
+ * byte order mark at the file's start is passed over. */
 #ifndef DATASETS_JSONL_H
 #define DATASETS_JSONL_H
 #include <jansson.h>

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_CHARACTERS = 1 << 20 }; /* in a string that stands for a list of them */
+
 /* ---- Reading ---- */
 
 void official_references_free(sized_text *references, int count)
@@ -30,6 +32,9 @@ int official_references(const json_t *row, sized_text **references)
     if (json_is_string(outputs)) {
         const char *characters = json_string_value(outputs);
         size_t bytes = json_string_length(outputs);
+        if (bytes > MOST_CHARACTERS)
+            return fail("`outputs` is a string of %zu bytes, each of whose characters would be a "
+                        "reference", bytes);
         *references = alloc_or_die(bytes, sizeof **references);
         for (size_t at = 0, next; at < bytes; at = next) {
             for (next = at + 1; next < bytes && ((unsigned char)characters[next] & 0xc0) == 0x80;)

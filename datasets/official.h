@@ -18,7 +18,7 @@ typedef enum { LAYOUT_RULER, LAYOUT_SPLIT } task_layout;
 int official_sample(const json_t *row, const chat_template *wrap, task_sample *);
 
 /* The references of a row: the strings of `outputs` (a string instead of a list counts as the list
- * of its characters, as it does for Python). Returns their count, to be freed with
+ * of its characters, as it does for Python, up to a million bytes). Returns their count, to be freed with
  * official_references_free, or -1 with a sentence. */
 int official_references(const json_t *row, sized_text **references);
 void official_references_free(sized_text *references, int count);

@@ -25,10 +25,16 @@ static void postprocess(sized_text *prediction)
     *prediction = (sized_text){prediction->bytes + (left - prediction->bytes), bytes};
 }
 
-/* How many references the prediction contains; both lower-cased. */
+/* Bytes of the prediction times references: some seconds' work. */
+static const uint64_t MOST_SEARCHED = 1ull << 33;
+
+/* How many references the prediction contains; both lower-cased. -1 with a sentence. */
 static int count_matches(sized_text prediction, const sized_text *references, int count)
 {
     sized_text lower;
+    if ((uint64_t)count * prediction.count > MOST_SEARCHED)
+        return fail("%d references are too many to be looked for in a prediction of %zu bytes", count,
+                    prediction.count);
     lower.bytes = python_lower(prediction.bytes, prediction.count, &lower.count);
     int matches = 0;
     for (int i = 0; lower.bytes && i < count; i++) {

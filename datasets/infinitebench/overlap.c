@@ -170,6 +170,9 @@ static size_t count_common(const language *language, const tokens *a, const toke
     return common;
 }
 
+/* Words of the prediction that are gone through, over all references: some seconds' work. */
+static const uint64_t MOST_WALKED = 1ull << 32;
+
 static int best_f1(const language *language, sized_text prediction, const json_t *label,
                    double *score)
 {
@@ -183,14 +186,17 @@ static int best_f1(const language *language, sized_text prediction, const json_t
     }
     *score = 0;
     int result = 0;
+    if ((uint64_t)predicted.count * json_array_size(references) > MOST_WALKED)
+        result = fail("%zu references are too many for a prediction of %zu words",
+                      json_array_size(references), predicted.count);
     size_t i;
     const json_t *reference;
     json_array_foreach(references, i, reference) {
         tokens wanted;
-        if (!json_is_string(reference))
-            result = fail("item %zu of the label is not a string", i);
-        else
-            result = language->tokenize(json_view(reference), &wanted);
+        if (result == 0)
+            result = json_is_string(reference)
+                         ? language->tokenize(json_view(reference), &wanted)
+                         : fail("item %zu of the label is not a string", i);
         if (result < 0)
             break;
         double value = f1(count_common(language, &predicted, &wanted), predicted.count,

@@ -12,8 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Pairs of words that are compared: some seconds' work, and 512 MB where both texts are one line. */
+/* Pairs of words that are compared for a prediction, over all references: some seconds' work, and
+ * 512 MB where both texts are one line. A pair of lines costs as much as PAIRS_A_LINE of words, since
+ * each has a table of its own, and a text that is read again as PAIRS_A_BYTE for each byte. */
 static const uint64_t MOST_PAIRS = 1ull << 32;
+enum { PAIRS_A_LINE = 100, PAIRS_A_BYTE = 64 };
 
 /* A text as lines of tokens; the same token has the same number in all texts of a comparison. */
 typedef struct {
@@ -176,16 +179,21 @@ static int64_t count_hits(const token_lines *reference, const token_lines *predi
     return hits;
 }
 
-static int rouge_lsum(sized_text prediction, sized_text reference, double *score)
+/* *left: what is left of MOST_PAIRS. */
+static int rouge_lsum(sized_text prediction, sized_text reference, uint64_t *left, double *score)
 {
     token_lines predicted, wanted = {0};
     int result = token_lines_read(prediction, &predicted);
     if (result == 0)
         result = token_lines_read(reference, &wanted);
     *score = 0;
-    if (result == 0 && wanted.count && predicted.count > MOST_PAIRS / wanted.count)
+    uint64_t cost = (uint64_t)predicted.count * wanted.count +
+                    PAIRS_A_LINE * (uint64_t)predicted.lines * wanted.lines +
+                    PAIRS_A_BYTE * (uint64_t)prediction.count;
+    if (result == 0 && cost > *left)
         result = fail("%zu words against %zu of the reference are too many to be scored",
                       predicted.count, wanted.count);
+    *left -= result == 0 ? cost : 0;
     if (result == 0 && predicted.count && wanted.count) {
         size_t different = number_tokens(&predicted, &wanted);
         int64_t hits = count_hits(&wanted, &predicted, different);
@@ -203,8 +211,9 @@ static int rouge_lsum(sized_text prediction, sized_text reference, double *score
 int score_summary(const scorer *scorer, sized_text prediction, const json_t *label, double *score)
 {
     (void)scorer;
+    uint64_t left = MOST_PAIRS;
     if (json_is_string(label))
-        return rouge_lsum(prediction, json_view(label), score);
+        return rouge_lsum(prediction, json_view(label), &left, score);
     if (!json_is_array(label) || !json_array_size(label))
         return fail("the label is neither a string nor a list with one in it");
     *score = 0;
@@ -214,7 +223,7 @@ int score_summary(const scorer *scorer, sized_text prediction, const json_t *lab
         double value;
         if (!json_is_string(reference))
             return fail("item %zu of the label is not a string", i);
-        if (rouge_lsum(prediction, json_view(reference), &value) < 0)
+        if (rouge_lsum(prediction, json_view(reference), &left, &value) < 0)
             return -1;
         *score = value > *score ? value : *score;
     }

@@ -32,6 +32,7 @@ static char *draw_span(sized_text input)
                     lower[lower_bytes - 3] = 0;
                 return lower;
             }
+        start += bytes; /* what the first "The " of a line does not find, the others do not */
     }
     fail("`input` does not say \"The ... of\", so it is unclear what to find");
     return NULL;

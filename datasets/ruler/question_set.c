@@ -171,6 +171,8 @@ static char *hotpotqa_document(const question_set *set, const json_t *paragraph,
     return NULL;
 }
 
+enum { MOST_PARAGRAPHS = 10000 }; /* of a question; published ones have 10 */
+
 static int hotpotqa_documents(question_set *set, const json_t *root)
 {
     size_t q, p;
@@ -183,6 +185,9 @@ static int hotpotqa_documents(question_set *set, const json_t *root)
             !json_is_string(json_object_get(row, "answer")))
             return fail("%s: question %zu lacks a string `question`, a string `answer` or `context`",
                         set->path, q);
+        if (json_array_size(context) > MOST_PARAGRAPHS)
+            return fail("%s: question %zu has %zu paragraphs, more than %d", set->path, q,
+                        json_array_size(context), MOST_PARAGRAPHS);
         json_array_foreach(context, p, paragraph) {
             char *document = hotpotqa_document(set, paragraph, q);
             if (!document)

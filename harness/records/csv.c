@@ -9,6 +9,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Of a file that is read whole: some hundred thousand rows; fields then take 8 times as much at most. */
+enum { MOST_BYTES = 1 << 28 };
+
 char *file_text(const char *path, size_t *bytes)
 {
     FILE *file = fopen(path, "rbe");
@@ -18,6 +21,9 @@ char *file_text(const char *path, size_t *bytes)
         fail("%s: %s", path, strerror(errno));
     } else if (!S_ISREG(status.st_mode)) {
         fail("%s is not a regular file", path);
+    } else if (status.st_size > MOST_BYTES) {
+        fail("%s has %lld bytes, more than the %d that such a file may have", path,
+             (long long)status.st_size, MOST_BYTES);
     } else {
         text = alloc_or_die((size_t)status.st_size + 1, 1);
         *bytes = fread(text, 1, (size_t)status.st_size, file);

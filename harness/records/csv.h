@@ -37,6 +37,6 @@ double csv_number(const csv *, int row, const char *name);
 /* Writes a field with quotes where it needs them. */
 void csv_put(FILE *, const char *field);
 
-/* The whole file in memory, with a NUL behind it. NULL with a sentence on failure. */
+/* The whole file (of at most 256 MB) in memory, with a NUL behind it. NULL with a sentence on failure. */
 char *file_text(const char *path, size_t *bytes);
 #endif
