@@ -68,8 +68,9 @@ static bool is_blank(const char *line, size_t bytes)
 /* Start of the line that ends at `end`. */
 static size_t line_start(const char *input, size_t end)
 {
-    const char *newline = end ? memrchr(input, '\n', end) : NULL;
-    return newline ? (size_t)(newline - input) + 1 : 0;
+    while (end > 0 && input[end - 1] != '\n')
+        end--;
+    return end;
 }
 
 static bool is_marker(const char *line, size_t bytes)
