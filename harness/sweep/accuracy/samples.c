@@ -148,7 +148,7 @@ static int run(tally *t)
         sample_result got;
         status = sample_run(g, row->method, row->hosts, row->resolved, i, &got);
         if (status) {
-            fail_within("sample %lld", (long long)i);
+            fail("%s (sample %lld)", fail_text(), (long long)i);
             if (s->apart)
                 hand_in(g, i, &(sample_result){.wanted_bytes = got.wanted_bytes});
             else
