@@ -202,7 +202,7 @@ typedef struct {
     merge_slot *merge;
     size_t slots, merges;
     uint32_t ranks;    /* largest rank + 1 */
-    uint32_t *by_rank; /* [ranks] slot of each rank's merge, ~0 none; NULL: merges are not in order */
+    size_t huge_word;  /* symbols from which a word gets a queue for each rank */
     bool byte_level, byte_fallback, fuse_unknown, ignore_merges;
     int32_t unknown;         /* -1 none */
     int32_t byte_id[256];    /* byte-level: of the byte's character; else of <0xHH>; -1 none */
@@ -230,12 +230,6 @@ typedef struct {
     int32_t result;  /* of merging with next */
     uint32_t rank;   /* of that merge; ~0 none */
 } bpe_symbol;
-
-/* Places of a word that wait for the merge of one rank. */
-typedef struct {
-    int32_t *place;
-    size_t count, capacity;
-} bpe_bucket;
 
 /* What one call of tokenizer_encode() writes to. */
 struct encoder {
