@@ -83,6 +83,9 @@ struct device {
     /* Memory. alloc() returns NULL when the device is out of memory; contents are undefined. */
     void *(*alloc)(device *, size_t bytes);
     void (*free)(device *, void *);
+    /* Host memory that downloads reach fastest; never NULL. Uploads from it may run on behind the call. */
+    void *(*alloc_host)(device *, size_t bytes);
+    void (*free_host)(device *, void *);
     void (*memory)(device *, size_t *free_bytes, size_t *total_bytes);
     void (*upload)(device *, void *to, const void *from_host, size_t bytes);
     void (*download)(device *, void *to_host, const void *from, size_t bytes); /* waits */

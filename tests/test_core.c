@@ -34,7 +34,8 @@ static bool make_cell(const model *m, const char *method_text, int hosts, const 
     return !c->method->resolve || !c->method->resolve(c);
 }
 
-static logits_trace run_as(const model *m, const cell *c, const prompt *p, int tokens, bool untimed,
+/* kept: the run is untimed and shares this with others; NULL: neither. */
+static logits_trace run_as(const model *m, const cell *c, const prompt *p, int tokens, run_kept *kept,
                            run_result *result)
 {
     logits_trace t = {.vocab = m->config.shape.vocab, .most = tokens};
@@ -46,7 +47,8 @@ static logits_trace run_as(const model *m, const cell *c, const prompt *p, int t
         .query = p->ids + p->document,
         .anchor_query = p->anchor_query,
         .new_tokens = tokens,
-        .untimed = untimed,
+        .untimed = kept != NULL,
+        .kept = kept,
         .on_token = logits_trace_token,
         .argument = &t,
     };
@@ -60,7 +62,7 @@ static logits_trace run_as(const model *m, const cell *c, const prompt *p, int t
 
 static logits_trace run(const model *m, const cell *c, const prompt *p, int tokens, run_result *result)
 {
-    return run_as(m, c, p, tokens, false, result);
+    return run_as(m, c, p, tokens, NULL, result);
 }
 
 /* Rounding only: float32 sums of at most a few hundred terms in another order, through a few
@@ -135,7 +137,7 @@ Test(core, approximate_methods_in_their_exact_limits)
 /* The formulas of cost() are closed forms: they must equal what the device and the links counted,
  * host by host, to the last FLOP and byte. */
 /* Untimed virtual hosts leave query phase and decode to one of them, over all hosts' keys at once: the
- * same sums in another order. */
+ * same sums in another order. All of them share device memory, which grows with them. */
 Test(core, untimed_hosts_answer_alike)
 {
     static const char *const methods[] = {"flash", "ring", "zigzag", "ulysses", "star", "apb:compressor=query",
@@ -143,6 +145,7 @@ Test(core, untimed_hosts_answer_alike)
     device *dev = open_device();
     model *m = open_checkpoint("qwen2-tied-bf16", dev);
     int compared = 0;
+    run_kept kept = {0};
     for (int i = 0; i < 8; i++)
         for (int hosts = 1; hosts <= 5; hosts++) {
             prompt p;
@@ -151,7 +154,7 @@ Test(core, untimed_hosts_answer_alike)
             if (make_cell(m, methods[i], hosts, &p, &c)) {
                 run_result result = {0};
                 logits_trace timed = run(m, &c, &p, 6, NULL);
-                logits_trace untimed = run_as(m, &c, &p, 6, true, &result);
+                logits_trace untimed = run_as(m, &c, &p, 6, &kept, &result);
                 double d = logits_difference(&untimed, &timed);
                 cr_expect_lt(d, rounding, "%s on %d hosts: logits differ by %g", methods[i], hosts, d);
                 cr_expect_arr_eq(untimed.ids, timed.ids, 6 * sizeof *timed.ids);
@@ -165,6 +168,7 @@ Test(core, untimed_hosts_answer_alike)
             prompt_free(&p);
         }
     cr_expect_gt(compared, 25);
+    run_kept_free(&kept);
     model_close(m);
 }
 

@@ -39,23 +39,21 @@ static double scaled_frequency(const model_config *c, double frequency)
     return (1 - smooth) * frequency / c->rope_factor + smooth * frequency;
 }
 
-void rope_table_fill(const model_config *c, device *dev, const layer_scratch *scratch)
+float *rope_table(const model_config *c, int64_t positions)
 {
     int half = c->shape.head_dim / 2;
-    float *table = alloc_or_die((size_t)scratch->positions * (size_t)half * 2, sizeof *table);
+    float *table = alloc_or_die((size_t)positions * (size_t)half * 2, sizeof *table);
     double *frequency = alloc_or_die((size_t)half, sizeof *frequency);
     for (int i = 0; i < half; i++)
         frequency[i] = scaled_frequency(c, pow(c->rope_theta, -2.0 * i / c->shape.head_dim));
 #pragma omp parallel for
-    for (int64_t p = 0; p < scratch->positions; p++)
+    for (int64_t p = 0; p < positions; p++)
         for (int i = 0; i < half; i++) {
             table[(p * half + i) * 2] = (float)cos((double)p * frequency[i]);
             table[(p * half + i) * 2 + 1] = (float)sin((double)p * frequency[i]);
         }
-    dev->upload(dev, scratch->rope, table,
-                (size_t)scratch->positions * (size_t)half * 2 * sizeof *table);
     free(frequency);
-    free(table);
+    return table;
 }
 
 void layer_project_qkv(const model *m, int layer, const layer_scratch *scratch, const float *x,

@@ -19,9 +19,9 @@ typedef struct {
 void layer_scratch_take(zone *, const model_shape *, const device *, int64_t positions,
                         layer_scratch *);
 
-/* Fills the table for positions 0 .. positions - 1 from double arithmetic, with Llama-3.1's scaling
- * of the frequencies where the configuration has it. */
-void rope_table_fill(const model_config *, device *, const layer_scratch *);
+/* cos and sin [positions, head_dim / 2, 2] of positions 0 .. positions - 1 in host memory, from double
+ * arithmetic, with Llama-3.1's scaling of the frequencies where the configuration has it. To be freed. */
+float *rope_table(const model_config *, int64_t positions);
 
 /* scratch->qkv = norm(x) Wqkv^T + bias for up to chunk_rows rows. */
 void layer_project_qkv(const model *, int layer, const layer_scratch *, const float *x,

@@ -199,6 +199,43 @@ static int collect_measured(comm *links, run_result *result)
 
 /* ---- A process's run ---- */
 
+static void *kept_arena(run_kept *kept, device *dev, size_t bytes)
+{
+    if (kept->arena_bytes < bytes) {
+        if (kept->arena)
+            dev->free(dev, kept->arena);
+        kept->dev = dev;
+        kept->arena = dev->alloc(dev, bytes);
+        kept->arena_bytes = kept->arena ? bytes : 0;
+    }
+    return kept->arena;
+}
+
+void run_kept_free(run_kept *kept)
+{
+    if (kept->arena)
+        kept->dev->free(kept->dev, kept->arena);
+    free(kept->rope);
+    *kept = (run_kept){0};
+}
+
+static void upload_rope(runner *run)
+{
+    const run_request *r = run->request;
+    const model_config *config = &r->model->config;
+    device *dev = r->model->dev;
+    const layer_scratch *scratch = &run->scratch;
+    size_t bytes = (size_t)scratch->positions * (size_t)config->shape.head_dim * sizeof(float);
+    run_kept own = {0}, *kept = r->kept ? r->kept : &own;
+    if (kept->rope_positions < scratch->positions) {
+        free(kept->rope);
+        kept->rope = rope_table(config, scratch->positions);
+        kept->rope_positions = scratch->positions;
+    }
+    dev->upload(dev, scratch->rope, kept->rope, bytes);
+    run_kept_free(&own);
+}
+
 /* Takes the arena when the process's first host comes: one block for all that are here. Processes
  * that are a host each agree, so that none of them goes on alone. */
 static int take_arena(runner *run, comm *links)
@@ -206,7 +243,8 @@ static int take_arena(runner *run, comm *links)
     const run_request *r = run->request;
     device *dev = r->model->dev;
     if (!run->arena) {
-        run->arena = dev->alloc(dev, run->arena_bytes);
+        run->arena = r->kept ? kept_arena(r->kept, dev, run->arena_bytes)
+                             : dev->alloc(dev, run->arena_bytes);
         run->result->wanted_bytes = run->arena ? 0 : run->arena_bytes;
     }
     double wanted = (double)run->result->wanted_bytes;
@@ -220,7 +258,7 @@ static int take_arena(runner *run, comm *links)
     zone shared = {run->arena, 0};
     layer_scratch_take(&shared, &r->cell->shape, dev,
                        r->cell->document + r->cell->query + r->new_tokens, &run->scratch);
-    rope_table_fill(&r->model->config, dev, &run->scratch);
+    upload_rope(run);
     return 0;
 }
 
@@ -368,7 +406,7 @@ int run_cell(const run_request *r, run_result *result)
         dev->sync(dev);
     else
         account(&run);
-    if (run.arena)
+    if (run.arena && !r->kept)
         dev->free(dev, run.arena);
     free(run.keys);
     free(run.zone_at);

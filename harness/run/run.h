@@ -21,6 +21,17 @@ void run_memory_plan(const model_config *, int layers, const cell *, const devic
 /* Everything about a prompt's split and a model that cell fields come from. */
 void cell_from_model(cell *, const model_config *, const model *loaded_or_null);
 
+/* What a caller of many runs of one model keeps from one to the next; zeroed before the first. Each run
+ * would otherwise take device memory anew, which waits for the device, and compute the rotations. */
+typedef struct {
+    device *dev;
+    void *arena;
+    size_t arena_bytes;
+    float *rope; /* rope_table() of */
+    int64_t rope_positions;
+} run_kept;
+void run_kept_free(run_kept *);
+
 typedef struct {
     const model *model;
     const cell *cell; /* resolved; document and query are the lengths of the ids below */
@@ -47,6 +58,7 @@ typedef struct {
     int (*on_rows)(void *argument, comm *, const plan *, const float *x);
     int (*on_query_rows)(void *argument, comm *, const float *x);
     void *argument;
+    run_kept *kept; /* NULL: nothing is kept */
 } run_request;
 
 typedef struct {

@@ -257,17 +257,20 @@ int accuracy_run(accuracy_sweep *s)
         model *loaded = open_model(s, s->models.items[m], &lacking);
         if (!loaded)
             return -1;
+        run_kept kept = {0};
         if (!loaded->tokens)
             status = fail("model %s has no tokenizer, so it cannot answer tasks", loaded->name);
         for (int l = 0; l < s->lengths.count && !status; l++)
             for (int t = 0; t < s->task_count && !status; t++) {
                 group g = {.sweep = s,
                            .model = loaded,
+                           .kept = &kept,
                            .task = s->tasks[t],
                            .length = s->lengths.items[l],
                            .lacking = lacking};
                 status = run_group(&g, &progress);
             }
+        run_kept_free(&kept);
         model_close(loaded);
         free(lacking);
     }

@@ -126,6 +126,12 @@ static void free_cpu(device *d, void *memory)
     free(memory);
 }
 
+static void *alloc_host_cpu(device *d, size_t bytes)
+{
+    (void)d;
+    return alloc_or_die(bytes ? bytes : 1, 1);
+}
+
 static void sync_cpu(device *d)
 {
     (void)d;
@@ -166,6 +172,8 @@ device cpu_device = {
     .close = close_cpu,
     .alloc = alloc_cpu,
     .free = free_cpu,
+    .alloc_host = alloc_host_cpu,
+    .free_host = free_cpu,
     .memory = cpu_memory,
     .upload = cpu_copy,
     .download = cpu_copy,

@@ -129,6 +129,20 @@ static void free_cuda(device *d, void *memory)
     cuda_must(cudaFree(memory), "cudaFree");
 }
 
+static void *alloc_host_cuda(device *d, size_t bytes)
+{
+    (void)d;
+    void *memory = NULL;
+    cuda_must(cudaMallocHost(&memory, bytes ? bytes : CUDA_ALIGNMENT), "host memory for copies");
+    return memory;
+}
+
+static void free_host_cuda(device *d, void *memory)
+{
+    (void)d;
+    cuda_must(cudaFreeHost(memory), "cudaFreeHost");
+}
+
 static void memory_cuda(device *d, size_t *free_bytes, size_t *total_bytes)
 {
     (void)d;
@@ -198,6 +212,8 @@ device cuda_device = {
     .close = close_cuda,
     .alloc = alloc_cuda,
     .free = free_cuda,
+    .alloc_host = alloc_host_cuda,
+    .free_host = free_host_cuda,
     .memory = memory_cuda,
     .upload = upload_cuda,
     .download = download_cuda,

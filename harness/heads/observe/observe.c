@@ -175,6 +175,8 @@ static int run_observed(const model *m, const heads_prompt *p, observer *o)
         .document = p->ids,
         .query = p->ids + o->cell.document,
         .new_tokens = 1,
+        .untimed = true,
+        .kept = &o->seen->kept,
     };
     run_result result = {0};
     int status = run_cell(&request, &result);
@@ -184,14 +186,15 @@ static int run_observed(const model *m, const heads_prompt *p, observer *o)
     return status;
 }
 
-static void reserve(void *block, size_t *room, size_t bytes)
+static void reserve(observation *seen, void *block, int which, size_t bytes)
 {
     void **at = block;
-    if (bytes <= *room)
+    if (bytes <= seen->room[which])
         return;
-    free(*at);
-    *at = alloc_or_die(bytes, 1);
-    *room = bytes;
+    if (*at)
+        seen->dev->free_host(seen->dev, *at);
+    *at = seen->dev->alloc_host(seen->dev, bytes);
+    seen->room[which] = bytes;
 }
 
 /* Makes room for a prompt. */
@@ -208,14 +211,15 @@ static void begin_observation(observation *seen, const model *m, int64_t positio
     seen->passing = 0;
     size_t layers = (size_t)m->layers, shown = (size_t)positions, kv_heads = (size_t)s->kv_heads;
     size_t head = (size_t)s->head_dim * seen->act_bytes;
-    reserve(&seen->features, seen->room, layers * shown * (size_t)features_width(s) * seen->act_bytes);
-    reserve(&seen->q, seen->room + 1, layers * (size_t)label_rows * (size_t)s->heads * head);
-    reserve(&seen->kv, seen->room + 2, layers * shown * kv_heads * 2 * head);
-    reserve(&seen->block, seen->room + 3, shown * sizeof *seen->block);
+    seen->dev = m->dev;
+    reserve(seen, &seen->features, 0, layers * shown * (size_t)features_width(s) * seen->act_bytes);
+    reserve(seen, &seen->q, 1, layers * (size_t)label_rows * (size_t)s->heads * head);
+    reserve(seen, &seen->kv, 2, layers * shown * kv_heads * 2 * head);
+    reserve(seen, &seen->block, 3, shown * sizeof *seen->block);
     memset(seen->block, 0, shown * sizeof *seen->block);
     if (seen->notes_passing) {
-        reserve(&seen->candidate, seen->room + 4, shown);
-        reserve(&seen->passed, seen->room + 5, layers * shown * kv_heads);
+        reserve(seen, &seen->candidate, 4, shown);
+        reserve(seen, &seen->passed, 5, layers * shown * kv_heads);
         memset(seen->candidate, 0, shown);
         memset(seen->passed, 0, layers * shown * kv_heads);
     }
@@ -252,11 +256,10 @@ int observe_prompt(const model *m, const heads_layout *layout, const heads_promp
 
 void observation_free(observation *seen)
 {
-    free(seen->features);
-    free(seen->q);
-    free(seen->kv);
-    free(seen->block);
-    free(seen->candidate);
-    free(seen->passed);
+    void *blocks[] = {seen->features, seen->q, seen->kv, seen->block, seen->candidate, seen->passed};
+    for (int i = 0; i < (int)(sizeof blocks / sizeof *blocks); i++)
+        if (blocks[i])
+            seen->dev->free_host(seen->dev, blocks[i]);
+    run_kept_free(&seen->kept);
     *seen = (observation){0};
 }

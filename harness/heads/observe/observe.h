@@ -13,6 +13,7 @@
 #ifndef HARNESS_HEADS_OBSERVE_H
 #define HARNESS_HEADS_OBSERVE_H
 #include "harness/heads/prompts.h"
+#include "harness/run/run.h"
 #include "methods/method.h"
 
 /* Positions beyond are run but not shown (Locret trains on the first 10240). */
@@ -46,6 +47,8 @@ typedef struct {
     uint8_t *passed;    /* [layers, positions, kv_heads]: whether they were */
     int64_t passing;    /* keys that a block passes on, in each KV head; 0: nothing is passed */
     size_t room[6];
+    device *dev;   /* whose host memory all this is; NULL: nothing yet */
+    run_kept kept; /* from prompt to prompt */
 } observation;
 void observation_free(observation *);
 

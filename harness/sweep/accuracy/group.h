@@ -4,6 +4,7 @@
 #ifndef HARNESS_SWEEP_ACCURACY_GROUP_H
 #define HARNESS_SWEEP_ACCURACY_GROUP_H
 #include "harness/run/prompt.h"
+#include "harness/run/run.h"
 #include "harness/sweep/accuracy.h"
 #include "harness/sweep/compare.h"
 
@@ -18,6 +19,7 @@ typedef struct {
 typedef struct {
     accuracy_sweep *sweep;
     const model *model;
+    run_kept *kept; /* of the model's runs */
     const task *task;
     int64_t length;
     group_sample *samples;

@@ -61,6 +61,7 @@ static int run(const group *g, const cell *c, const group_sample *one, int64_t n
         .stop_count = g->model->config.stop_count,
         .deadline = g->deadline,
         .untimed = true,
+        .kept = g->kept,
         .on_token = watch_token,
         .on_rows = exact || keep ? watch_rows : NULL,
         .on_query_rows = exact || keep ? watch_query : NULL,
