@@ -206,6 +206,7 @@ FUZZ := $(BUILD)/fuzz
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(FUZZ)/%,$(filter-out tests/fuzz/scratch.c,$(wildcard tests/fuzz/*.c)))
 FUZZ_PARSERS := datasets/% methods/% harness/records/% harness/error.c harness/folders.c harness/options.c \
                 harness/program_files.c harness/timeline.c harness/ranges.c harness/comm/link.c \
+                harness/report/intervals/samples.c \
                 harness/model/config.c harness/model/json_file.c harness/model/presets.c harness/model/safetensors.c
 FUZZ_OBJECTS := $(patsubst %.c,$(FUZZ)/objects/%.o,tests/fuzz/scratch.c $(filter $(FUZZ_PARSERS),$(SOURCES)))
 FUZZ_FLAGS := -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined \

@@ -6,6 +6,7 @@
 #include "harness/error.h"
 #include "harness/records/csv.h"
 #include "harness/records/records.h"
+#include "harness/report/intervals/samples.h"
 #include "tests/fuzz/scratch.h"
 
 #include <stdio.h>
@@ -97,6 +98,21 @@ static void write_sound(const char *rows, record_kind kind)
     records_close(all);
 }
 
+/* What intervals are made of. */
+static void try_scores(const char *rows)
+{
+    sample_scores *all = sample_scores_read(rows);
+    MUST(all);
+    for (int64_t i = 0; i < all->count; i++) {
+        const sample_score *one = &all->items[i];
+        int64_t count;
+        MUST(!i || one[-1].row < one->row || (one[-1].row == one->row && one[-1].number < one->number));
+        MUST(one->score - one->score == 0); /* finite */
+        MUST(sample_scores_of(all, one->row, &count) <= one && count > 0);
+    }
+    sample_scores_free(all);
+}
+
 static bool fits(void *argument, const json_t *sample)
 {
     (void)argument;
@@ -135,6 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     append_to(rows, text, strlen(text));
     if (second)
         append_to(details, second + 1, bytes - (size_t)(second - data) - 1);
+    try_scores(rows);
     records *all = records_open(rows, kind, "");
     if (all) {
         records_close(all);
