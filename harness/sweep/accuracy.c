@@ -59,6 +59,14 @@ static double expected_of(const group *g)
     return g->length > 0 ? (double)g->length : 1;
 }
 
+/* Why all processes have given up. A row does not depend on how many workers there are, so it does not
+ * say which of them it was; of hosts it does, which may be different machines. */
+static const char *reason_of(const accuracy_sweep *s)
+{
+    const char *agreed = s->apart ? comm_agreed(fail_text()) : NULL;
+    return agreed ? agreed : fail_text();
+}
+
 /* A row that is not run after all. */
 static void leave_out(const group *g, progress *progress)
 {
@@ -145,8 +153,8 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
                  score_percent(sum.score, sum.done), before, g->broken ? " (" : "",
                  g->broken ? g->broken : "", g->broken ? ")" : "");
     }
-    /* What was there before took no time now. */
-    double share = !status && sum.done ? (double)ran / (double)sum.done : 1;
+    /* What was there before took no time now, nor does a row that is not run. */
+    double share = !verdict.runs ? 0 : !status && sum.done ? (double)ran / (double)sum.done : 1;
     status = s->records ? records_append(s->records, &row) : 0;
     record_clear(&row);
     progress->expected_left -= expected * (1 - share);
@@ -173,7 +181,7 @@ static int refuse_group(group *g, progress *progress)
 {
     accuracy_sweep *s = g->sweep;
     char reason[1024];
-    snprintf(reason, sizeof reason, "%s", fail_text());
+    snprintf(reason, sizeof reason, "%s", reason_of(s));
     int status = 0;
     for (int k = 0; k < s->methods.count && !status; k++)
         for (int h = 0; h < s->hosts.count && !status; h++) {
@@ -193,7 +201,8 @@ static int refuse_group(group *g, progress *progress)
             char line[1200];
             snprintf(line, sizeof line, "%s %s: unsupported: %s", g->model->name,
                      s->methods.items[k], reason);
-            progress_report(progress, expected_of(g), 0, line);
+            progress->expected_left -= expected_of(g);
+            progress_report(progress, 0, 0, line);
         }
     return status;
 }
@@ -233,7 +242,7 @@ static model *open_model(const accuracy_sweep *s, const char *name, char **lacki
                                    s->retaining_heads);
     if (m || !model_lacked_memory())
         return m;
-    *lacking = copy_text(fail_text());
+    *lacking = copy_text(reason_of(s));
     m = model_open_together(s->driver, name, NULL, (int)s->layers, (uint64_t)s->seed,
                             s->retaining_heads);
     if (!m)

@@ -54,8 +54,7 @@ void progress_report(progress *p, double expected, double took, const char *line
     if (p->quiet)
         return;
     char left[96] = "";
-    double pace = p->expected_done > 0 ? p->took / p->expected_done : 1;
-    if (p->done < p->total)
-        time_left(p->expected_left, pace, left, sizeof left);
+    if (p->done < p->total && p->expected_done > 0)
+        time_left(p->expected_left, p->took / p->expected_done, left, sizeof left);
     fprintf(stderr, "[%d/%d] %s%s\n", p->done, p->total, line, left);
 }

@@ -210,6 +210,20 @@ def check_interrupt(log):
            None if run.wait(HANGS) == -signal.SIGTERM and gone(run.pid) else "processes are left")
 
 
+def check_no_samples():
+    """A row of which no sample can be made does not say which worker found that out."""
+    reasons = []
+    for workers in (1, 3):
+        out = SCRATCH / f"none{workers}.csv"
+        run = subprocess.run([PROGRAM, "eval", "--models", str(SCRATCH / "bytes"), "--methods", METHODS,
+                              "--hosts", "2", "--lengths", "64", "--tasks", "vt", "--workers", str(workers),
+                              "--out", str(out)], capture_output=True, text=True)
+        reasons.append([run.returncode, *((row["status"], row["detail"]) for row in rows(out))])
+    report("rows without samples have the reason of one process",
+           None if reasons[0] == reasons[1] and reasons[0][1][0] == "unsupported" and
+           len(reasons[0]) == 4 else reasons)
+
+
 def refused(*more):
     run = subprocess.run(command(2, SCRATCH / "refused.csv", *more), capture_output=True, text=True)
     told = run.stderr.strip().split("\n")
@@ -240,6 +254,7 @@ def main():
         check_kills(calm, log)
         check_dead_worker(calm, log)
         check_interrupt(log)
+    check_no_samples()
     report("no workers over links between processes", refused("--comm", "mpi")
            if b"mpi" in subprocess.run([PROGRAM, "list", "comms"], capture_output=True).stdout else None)
     report("a number of workers that is none", refused("--workers", "0"))
