@@ -10,6 +10,7 @@ typedef struct {
     int layer;
     int64_t rows;
     const int32_t *positions;
+    bool alone; /* nobody copies what this host does: keys go straight into its cache */
 } few_step;
 
 static int few_project(void *argument)
@@ -18,7 +19,8 @@ static int few_project(void *argument)
     host *h = s->h;
     const model_shape *shape = &h->cell->shape;
     device *dev = h->dev;
-    char *kv = h->few_qkv + q_bytes(h->cell, dev, s->rows);
+    char *kv = s->alone ? host_layer_kv(h, s->layer) + kv_bytes(h->cell, dev, h->cached)
+                        : h->few_qkv + q_bytes(h->cell, dev, s->rows);
     for (int64_t first = 0; first < s->rows; first += dev->chunk_rows) {
         int64_t count = s->rows - first < dev->chunk_rows ? s->rows - first : dev->chunk_rows;
         layer_project_qkv(h->model, s->layer, &h->run->scratch, h->few_x + first * shape->hidden,
@@ -87,7 +89,7 @@ int host_few_rows(host *h, int64_t rows, int64_t first_new)
     time->tokens = rows;
     LEAF(time, "embed")
     dev->embed(dev, h->few_x, h->few_ids, h->model->embedding, rows, h->cell->shape.hidden);
-    few_step step = {h, 0, rows, h->few_positions + first_new};
+    few_step step = {h, 0, rows, h->few_positions + first_new, h->cell->hosts == 1 || h->run->keys};
     if (host_check_time(h, 0))
         return -1;
     for (; step.layer < h->cell->shape.layers; step.layer++) {
@@ -98,7 +100,7 @@ int host_few_rows(host *h, int64_t rows, int64_t first_new)
         status = replicated(h, few_project, &step, h->few_qkv, q + kv);
         if (status)
             return -1;
-        if (owner)
+        if (owner && !step.alone)
             RANGE(time, PART_OTHER)
             dev->copy(dev, host_layer_kv(h, step.layer) + kv_bytes(h->cell, dev, h->cached),
                       h->few_qkv + q, kv);
