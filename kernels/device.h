@@ -141,6 +141,10 @@ struct device {
     /* scores[t, h] = k[t, h] . mean of q over query rows and the heads of group h. */
     void (*score_query)(device *, float *scores, const void *q, int64_t query_rows, const void *kv,
                         int64_t rows, int heads, int kv_heads, int head_dim);
+    /* scores[t, h] += ln |v[t, h]|, the L2 norm of the row's values: the logarithm of exp(scores) |v|,
+     * which orders alike and is finite where exp is not. -inf where the values are 0. */
+    void (*weigh_by_norm)(device *, float *scores, const void *kv, int64_t rows, int kv_heads,
+                          int head_dim);
     /* out[t, h] = max of in[t-2 .. t+2, h] within the rows. in != out. */
     void (*max_pool5)(device *, float *out, const float *in, int64_t rows, int kv_heads);
     /* For each KV head the k best rows by (score descending, row ascending), written as rows in

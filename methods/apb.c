@@ -54,9 +54,9 @@ static int apb_resolve(cell *c)
         c->options[PASSING] = passing;
     if (c->options[COMPRESSOR] == OPTION_AUTO)
         c->options[COMPRESSOR] = c->retaining_width ? COMPRESSOR_RETAINING : COMPRESSOR_QUERY;
-    if (c->options[COMPRESSOR] == COMPRESSOR_RETAINING && !c->retaining_width)
-        return fail("compressor=retaining needs retaining heads, and the model has none; give them "
-                    "with --retaining-heads");
+    if (compressor_of(c)->before_rope && !c->retaining_width)
+        return fail("compressor=%s needs retaining heads, and the model has none; give them "
+                    "with --retaining-heads", compressor_of(c)->name);
     if (c->options[ANCHOR] > block || c->options[PASSING] > block - c->options[ANCHOR])
         return fail("apb needs blocks of at least anchor + passing = %lld + %lld tokens, and %d "
                     "hosts share %lld tokens in blocks of %lld",

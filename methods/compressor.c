@@ -1,4 +1,4 @@
-/* The five compressors. Scoring is apart from selection, so that tests can put scores in. See
+/* The six compressors. Scoring is apart from selection, so that tests can put scores in. See
  * compressor.h. */
 #include "methods/compressor.h"
 
@@ -53,6 +53,19 @@ static void retaining_score(attend_context *x, compressor_buffers *b, const void
     dev->silu(dev, b->hidden, rows * width);
     dev->gemm(dev, GEMM_STORE_F32, b->scores + first_row * kv_heads, kv_heads, b->hidden, width,
               x->retaining_fc2, NULL, rows, kv_heads, width);
+}
+
+/* exp(s) |v| with the retaining head's s: commented out in APB's code, unused. The device adds ln |v| to
+ * s instead, which pools and orders alike. Scored rows are those of the anchor, then the block's. */
+static void norm_select(attend_context *x, compressor_buffers *b, int64_t scored_rows,
+                        int64_t first_candidate, int64_t count, bool pool)
+{
+    const model_shape *s = &x->cell->shape;
+    int64_t cached = x->plan->cached_rows, anchor = scored_rows - cached;
+    x->dev->weigh_by_norm(x->dev, b->scores, x->kv_extra, anchor, s->kv_heads, s->head_dim);
+    x->dev->weigh_by_norm(x->dev, b->scores + anchor * s->kv_heads, x->kv_cache, cached,
+                          s->kv_heads, s->head_dim);
+    select_best(x, b, scored_rows, first_candidate, count, pool);
 }
 
 /* k . mean q over the query's rows and the heads of the group, both roped (Spava's score). The
@@ -114,4 +127,5 @@ const compressor compressors[] = {
     [COMPRESSOR_QUERY] = {"query", true, NULL, query_select},
     [COMPRESSOR_RECENCY] = {"recency", false, NULL, recency_select},
     [COMPRESSOR_SINK] = {"sink", false, NULL, sink_select},
+    [COMPRESSOR_NORM] = {"norm", false, retaining_score, norm_select},
 };

@@ -5,9 +5,9 @@
 #define METHODS_COMPRESSOR_H
 #include "methods/method.h"
 
-#define COMPRESSOR_CHOICES "retaining|random|query|recency|sink"
+#define COMPRESSOR_CHOICES "retaining|random|query|recency|sink|norm"
 enum { COMPRESSOR_RETAINING, COMPRESSOR_RANDOM, COMPRESSOR_QUERY, COMPRESSOR_RECENCY,
-       COMPRESSOR_SINK };
+       COMPRESSOR_SINK, COMPRESSOR_NORM };
 
 /* Device buffers of a selection, in attend_context.work. */
 typedef struct {
@@ -19,7 +19,8 @@ typedef struct {
 typedef struct {
     const char *name;
     bool carries_query; /* needs the query's rows behind the block on every host */
-    /* Scores rows first_row .. + rows from the joint projection before RoPE; NULL for most. */
+    /* Scores rows first_row .. + rows from the joint projection before RoPE, with the model's retaining
+     * heads; NULL for those that need none. */
     void (*before_rope)(attend_context *, compressor_buffers *, const void *qkv, int64_t first_row,
                         int64_t rows);
     /* Fills buffers->index with `count` of the scored rows from `first_candidate` on. */

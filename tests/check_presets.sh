@@ -38,7 +38,7 @@ says_what_cannot_run() {
 
 check "preset study" rows 220 --preset study
 check "preset ablation" rows 110 --preset ablation
-check "preset compressors" rows 77 --preset compressors
+check "preset compressors" rows 88 --preset compressors
 check "preset budgets" rows 132 --preset budgets
 check "preset blocks" rows 99 --preset blocks
 check "sums of a dry run" sums

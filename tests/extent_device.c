@@ -264,6 +264,12 @@ static void score_query(device *d, float *scores, const void *q, int64_t query_r
     within(d, "score_query kv", kv, rows * 2 * kv_heads * head_dim * act(d));
 }
 
+static void weigh_by_norm(device *d, float *scores, const void *kv, int64_t rows, int kv_heads, int head_dim)
+{
+    within(d, "weigh_by_norm scores", scores, rows * kv_heads * 4);
+    within(d, "weigh_by_norm kv", kv, rows * 2 * kv_heads * head_dim * act(d));
+}
+
 static void max_pool5(device *d, float *out, const float *in, int64_t rows, int kv_heads)
 {
     within(d, "max_pool5 out", out, rows * kv_heads * 4);
@@ -299,8 +305,8 @@ device extent_device(extent_state *state)
         .sync = nothing, .mark = mark, .between = between, .forget_marks = nothing, .embed = embed,
         .rmsnorm = rmsnorm, .gemm = gemm, .rope = rope, .swiglu = swiglu, .silu = silu,
         .attention = attention, .from_f32 = from_f32, .merge = merge, .score_query = score_query,
-        .max_pool5 = max_pool5, .top_k = top_k, .gather_kv = gather_kv, .argmax = argmax,
-        .state = state,
+        .weigh_by_norm = weigh_by_norm, .max_pool5 = max_pool5, .top_k = top_k, .gather_kv = gather_kv,
+        .argmax = argmax, .state = state,
     };
 }
 

@@ -163,6 +163,20 @@ void reference_score_query(double *scores, double *weight, const float *q, int64
         }
 }
 
+void reference_weigh_by_norm(double *scores, const float *before, const float *kv, int64_t rows,
+                             int kv_heads, int head_dim)
+{
+    for (int64_t t = 0; t < rows; t++)
+        for (int h = 0; h < kv_heads; h++) {
+            double squares = 0;
+            for (int e = 0; e < head_dim; e++) {
+                double v = kv[((t * kv_heads + h) * 2 + 1) * head_dim + e];
+                squares += v * v;
+            }
+            scores[t * kv_heads + h] = log(exp(before[t * kv_heads + h]) * sqrt(squares));
+        }
+}
+
 typedef struct {
     float score;
     int32_t row;

@@ -25,6 +25,9 @@ void reference_rope(double *q, double *kv, const float *qkv, const int32_t *posi
 double reference_silu(double x);
 void reference_score_query(double *scores, double *weight, const float *q, int64_t query_rows,
                            const float *kv, int64_t rows, int heads, int kv_heads, int head_dim);
+/* scores [rows, kv_heads] = ln(exp(before) |v|). */
+void reference_weigh_by_norm(double *scores, const float *before, const float *kv, int64_t rows,
+                             int kv_heads, int head_dim);
 /* By sorting all rows. */
 void reference_top_k(int32_t *index, const float *scores, int64_t rows, int kv_heads, int64_t k);
 /* Of half-precision and bfloat16 bits, by their definition. */

@@ -301,6 +301,72 @@ Test(heads, what_compressors_pass_is_noted)
     dev->close(dev);
 }
 
+/* What norm passes against exp(s) |v| of the features, which are before RoPE, with the heads' s from
+ * heads_forward: nothing that stays behind weighs more than what is passed, but by rounding (float32
+ * products of a few hundred terms: 1e-4). Not pooled, since windows reach into anchors, which are not
+ * shown. And it is neither the choice by s alone nor that by |v| alone. */
+Test(heads, norm_passes_what_weighs_most)
+{
+    device *dev = device_find("cpu");
+    cr_assert(dev && !dev->open(dev, 2));
+    model *m = model_open("tiny", dev, 0, 1, NULL); /* random weights come with heads */
+    cr_assert(m, "%s", fail_text());
+    const model_shape *s = &m->config.shape;
+    retaining_heads heads;
+    heads_make(&heads, s, m->layers, m->retaining_width);
+    heads_prompt p = random_parts(m, 14);
+    heads_layout layout = layout_of("apb:anchor=6:passing=7:compressor=norm:pool=0");
+    observation seen = {.notes_passing = true};
+    shown_buffers buffers = {0};
+    heads_work work = {0};
+    int64_t above_by[2] = {0}; /* pairs of a passed and another row that s or |v| orders otherwise */
+    float *scores = alloc_or_die((size_t)(DOCUMENT * s->kv_heads), sizeof *scores);
+    double *weights = alloc_or_die(DOCUMENT, sizeof *weights), *norms = alloc_or_die(DOCUMENT, sizeof *norms);
+    cr_assert_eq(observe_prompt(m, &layout, &p, &seen, no_layer, NULL), 0, "%s", fail_text());
+    cr_assert_eq(seen.passing, 7);
+    for (int layer = 0; layer < m->layers; layer++) {
+        size_t fc1 = (size_t)(heads.width * heads.inputs) * sizeof(float);
+        memcpy(heads_layer(&heads, layer), m->layer[layer].retaining_fc1, fc1);
+        memcpy(heads_fc2(&heads, layer), m->layer[layer].retaining_fc2,
+               (size_t)(heads.kv_heads * heads.width) * sizeof(float));
+        shown_layer shown;
+        observation_show(&seen, layer, &buffers, &shown);
+        heads_forward(&heads, layer, shown.features, DOCUMENT, &work, scores);
+        for (int h = 0; h < s->kv_heads; h++) {
+            for (int64_t t = 0; t < DOCUMENT; t++) {
+                const float *v = shown.features + t * heads.inputs + (s->heads + s->kv_heads + h) * s->head_dim;
+                double squares = 0;
+                for (int e = 0; e < s->head_dim; e++)
+                    squares += (double)v[e] * v[e];
+                norms[t] = sqrt(squares);
+                weights[t] = exp(scores[t * s->kv_heads + h]) * norms[t];
+            }
+            for (int64_t t = 0; t < DOCUMENT; t++)
+                for (int64_t u = 0; u < DOCUMENT; u++) {
+                    bool passed = shown.passed[t * s->kv_heads + h], other = shown.passed[u * s->kv_heads + h];
+                    if (!passed || other || !seen.candidate[u] || seen.block[t] != seen.block[u])
+                        continue;
+                    cr_expect(weights[t] >= weights[u] * (1 - 1e-4),
+                              "layer %d, head %d: %d of %g is passed, %d of %g not", layer, h, (int)t,
+                              weights[t], (int)u, weights[u]);
+                    above_by[0] += scores[u * s->kv_heads + h] > scores[t * s->kv_heads + h];
+                    above_by[1] += norms[u] > norms[t];
+                }
+        }
+    }
+    cr_expect(above_by[0] > 0 && above_by[1] > 0, "%d, %d", (int)above_by[0], (int)above_by[1]);
+    heads_free(&heads);
+    heads_work_free(&work);
+    shown_buffers_free(&buffers);
+    observation_free(&seen);
+    free(scores);
+    free(weights);
+    free(norms);
+    free(p.ids);
+    model_close(m);
+    dev->close(dev);
+}
+
 /* Recency passes the last four of each block. Needles: one in the anchor, two at the end of block 0, one in
  * the middle of block 1, one in the last block: of the three that could be passed, two are. */
 Test(heads, measure_of_what_is_passed)

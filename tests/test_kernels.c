@@ -402,6 +402,41 @@ Test(kernels, score_query_and_pool)
     }
 }
 
+/* Scores of both signs up to 200, whose exponentials float32 does not hold. Keys are NaN: only values
+ * count. Every seventh row has none but zeros. */
+Test(kernels, weigh_by_norm)
+{
+    FOR_ALL_LANES for (int rows = 1; rows < 2500; rows = rows * 3 + 1) {
+        int kv_heads = (int)draw_between(1, 5), head_dim = 2 * (int)draw_between(1, 70);
+        int64_t pairs = (int64_t)rows * kv_heads;
+        float *kv = random_values(pairs * 2 * head_dim, 2);
+        for (int64_t i = 0; i < pairs; i++)
+            for (int e = 0; e < head_dim; e++) {
+                kv[i * 2 * head_dim + e] = NAN;
+                if (i / kv_heads % 7 == 6)
+                    kv[(i * 2 + 1) * head_dim + e] = 0;
+            }
+        float *scores = random_values(pairs, rows % 2 ? 3 : 200);
+        double *want = alloc_or_die((size_t)pairs, sizeof *want);
+        double *weight = alloc_or_die((size_t)pairs, sizeof *weight);
+        reference_weigh_by_norm(want, scores, kv, rows, kv_heads, head_dim);
+        /* Half of the relative error of a sum of head_dim squares, and two roundings. */
+        for (int64_t i = 0; i < pairs; i++)
+            weight[i] = 2 + sqrt(head_dim) + fabs(scores[i]) + fabs(want[i]);
+        dev->weigh_by_norm(dev, scores, kv, rows, kv_heads, head_dim);
+        for (int64_t i = 0; i < pairs; i++)
+            if (i / kv_heads % 7 == 6) {
+                cr_assert_eq(scores[i], -INFINITY);
+                scores[i] = 0, want[i] = 0;
+            }
+        expect_close(scores, want, weight, pairs, 1, "weigh_by_norm");
+        free(kv);
+        free(scores);
+        free(want);
+        free(weight);
+    }
+}
+
 /* With many ties, both zeros, infinities and NaN (which count as the worst). */
 Test(kernels, top_k)
 {

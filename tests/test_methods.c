@@ -2,7 +2,8 @@
  * tokens at which positions a host runs, which keys each row sees, what is passed, what stays.
  *
  * attend() runs for real over sim, on a device whose attention only writes down who sees whom: the
- * first element of every key holds its token's name. Scores of the compressor are put in. */
+ * first element of every key holds its token's name. Scores of the compressor are put in, and values
+ * have norms by which they are weighed. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,12 @@ static float example_score(int name)
     return name >= QUERY_NAME ? 3.25f / 13 : (float)((7 * name + 3) % 13) / 13;
 }
 
+/* |v| of every key. */
+static float example_norm(int name)
+{
+    return name >= QUERY_NAME ? 4 : name == 7 ? 3 : name == 2 ? 1.5f : 1;
+}
+
 /* In place of the retaining head's products: the scores that are put in. */
 static void put_scores(device *dev, gemm_mode mode, void *c, int64_t ldc, const void *a, int64_t lda,
                        const void *w, const void *bias, int64_t m, int64_t n, int64_t k)
@@ -99,8 +106,12 @@ static int attend_host(comm *links, void *argument)
     for (int i = 0; i < p->span_count; i++)
         for (int64_t k = 0; k < p->spans[i].count; k++, row++) {
             float *key = (float *)(kv + (size_t)(p->spans[i].cached ? cached++ : extra++) * kv_row);
-            for (int h = 0; h < c->shape.kv_heads; h++)
+            for (int h = 0; h < c->shape.kv_heads; h++) {
+                float *value = key + (2 * h + 1) * c->shape.head_dim;
                 key[2 * h * c->shape.head_dim] = (float)m->row_name[row];
+                value[0] = 0.6f * example_norm(m->row_name[row]);
+                value[1] = -0.8f * example_norm(m->row_name[row]);
+            }
         }
     if (c->method->before_rope)
         c->method->before_rope(&x, x.q, 0, p->rows);
@@ -249,6 +260,27 @@ Test(methods, worked_example_apb_variants)
     free(e);
 }
 
+/* exp(s) |v|: 2.04 and 2.33 of tokens 2 and 3; 1.47, 2.52, 1.59 and 3 of tokens 4 to 7; 5.12 of the query
+ * in the anchor. So scores alone would pass 3 and 5, norms alone 2 and 7. Pooling brings 2 as much as 3
+ * has, and the query's weight to 4 and 5, of which 4 is passed; were only the block weighed, it were 5. */
+Test(methods, worked_example_apb_norm)
+{
+    cell c = example_cell("apb:anchor=2:passing=1:compressor=norm:pool=0", 3, 12, 1);
+    example *e = attend_all(&c);
+    expect_mask(e, 1, (const char *const[]){"0: 0 ", "Q0: 0 Q0 ", "4: 0 3 4 Q0 ", "5: 0 3 4 5 Q0 ",
+                                            "6: 0 3 4 5 6 Q0 ", "7: 0 3 4 5 6 7 Q0 "});
+    expect_mask(e, 2, (const char *const[]){"0: 0 ", "Q0: 0 Q0 ", "8: 0 3 7 8 Q0 ",
+                                            "9: 0 3 7 8 9 Q0 ", "10: 0 3 7 8 9 10 Q0 ",
+                                            "11: 0 3 7 8 9 10 11 Q0 "});
+    free(e);
+    c = example_cell("apb:anchor=2:passing=1:compressor=norm", 3, 12, 1);
+    e = attend_all(&c);
+    expect_mask(e, 2, (const char *const[]){"0: 0 ", "Q0: 0 Q0 ", "8: 0 2 4 8 Q0 ",
+                                            "9: 0 2 4 8 9 Q0 ", "10: 0 2 4 8 9 10 Q0 ",
+                                            "11: 0 2 4 8 9 10 11 Q0 "});
+    free(e);
+}
+
 /* methods.md 9.2, verbatim. */
 Test(methods, worked_example_star)
 {
@@ -349,6 +381,30 @@ Test(methods, options)
                                       "apb:compressor=best", "apb:pool=2", "flash:x=1", ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         cr_expect_eq(method_parse(bad[i], &c), -1, "'%s' was taken", bad[i]);
+}
+
+/* Every name that the option takes is a row of the table; without retaining heads those that score with
+ * them are refused by name, and no others. */
+Test(methods, compressors_that_need_heads)
+{
+    char *names = copy_text(COMPRESSOR_CHOICES), *rest = names, *name;
+    int need = 0, count = 0;
+    for (; (name = strsep(&rest, "|")); count++) {
+        cr_expect_str_eq(compressors[count].name, name);
+        cell c = {.hosts = 2, .document = 400, .query = 4, .shape = {.heads = 4, .kv_heads = 2}};
+        char text[64];
+        snprintf(text, sizeof text, "apb:compressor=%s", name);
+        cr_assert_eq(method_parse(text, &c), 0, "%s", fail_text());
+        bool refused = c.method->resolve(&c) == -1;
+        cr_expect_eq(refused, compressors[count].before_rope != NULL, "%s", text);
+        snprintf(text, sizeof text, "compressor=%s needs retaining heads, and the model has none", name);
+        cr_expect(!refused || strstr(fail_text(), text), "%s", fail_text());
+        need += refused;
+        c.retaining_width = 8;
+        cr_expect_eq(c.method->resolve(&c), 0, "%s", fail_text());
+    }
+    cr_expect(need == 2 && count == 6, "%d of %d need heads", need, count);
+    free(names);
 }
 
 /* Decision on defaults: below 32K b/4 and b/8, but room for chat head, query and 16 tokens in the

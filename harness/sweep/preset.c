@@ -36,7 +36,8 @@ const preset preset_table[] = {
      "--hosts 8 --lengths 4K " OWN_TASKS "--samples 50"},
     {"compressors", "eval", "APB with every compressor, beside StarAttn, at 4K on 8 hosts",
      "--models smollm2 --methods flash,star,apb:compressor=retaining,apb:compressor=query,"
-     "apb:compressor=random,apb:compressor=recency,apb:compressor=sink "
+     "apb:compressor=random,apb:compressor=recency,apb:compressor=sink,"
+     "apb:compressor=norm "
      "--hosts 8 --lengths 4K " OWN_TASKS "--samples 50"},
     {"budgets", "eval", "APB's anchor and passing lengths, one at a time, at 4K on 8 hosts",
      "--models smollm2 --methods flash,star:anchor=128,apb:anchor=64:passing=64,"

@@ -63,6 +63,8 @@ void cpu_merge(device *, void *out, const void *out_parts, const float *lse, int
 /* select.c */
 void cpu_score_query(device *, float *scores, const void *q, int64_t query_rows, const void *kv,
                      int64_t rows, int heads, int kv_heads, int head_dim);
+void cpu_weigh_by_norm(device *, float *scores, const void *kv, int64_t rows, int kv_heads,
+                       int head_dim);
 void cpu_max_pool5(device *, float *out, const float *in, int64_t rows, int kv_heads);
 void cpu_top_k(device *, int32_t *index, const float *scores, int64_t rows, int kv_heads,
                int64_t k);

@@ -197,6 +197,7 @@ device cpu_device = {
     .from_f32 = cpu_from_f32,
     .merge = cpu_merge,
     .score_query = cpu_score_query,
+    .weigh_by_norm = cpu_weigh_by_norm,
     .max_pool5 = cpu_max_pool5,
     .top_k = cpu_top_k,
     .gather_kv = cpu_gather_kv,

@@ -31,6 +31,17 @@ void cpu_score_query(device *d, float *scores, const void *q, int64_t query_rows
     free(mean);
 }
 
+void cpu_weigh_by_norm(device *d, float *scores, const void *kv, int64_t rows, int kv_heads,
+                       int head_dim)
+{
+    cpu_state *state = cpu_begin(d);
+#pragma omp parallel for schedule(static) if (rows * kv_heads * head_dim >= CPU_PARALLEL_ELEMENTS)
+    for (int64_t pair = 0; pair < rows * kv_heads; pair++) {
+        const float *v = (const float *)kv + (2 * pair + 1) * head_dim;
+        scores[pair] += 0.5f * logf(state->lanes->dot(v, v, head_dim));
+    }
+}
+
 void cpu_max_pool5(device *d, float *out, const float *in, int64_t rows, int kv_heads)
 {
     cpu_begin(d);

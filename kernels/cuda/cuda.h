@@ -104,6 +104,8 @@ void cuda_merge(device *, void *out, const void *out_parts, const float *lse, in
 /* select.cu */
 void cuda_score_query(device *, float *scores, const void *q, int64_t query_rows, const void *kv,
                       int64_t rows, int heads, int kv_heads, int head_dim);
+void cuda_weigh_by_norm(device *, float *scores, const void *kv, int64_t rows, int kv_heads,
+                        int head_dim);
 void cuda_max_pool5(device *, float *out, const float *in, int64_t rows, int kv_heads);
 void cuda_gather_kv(device *, void *slab, const void *kv, const int32_t *index, int64_t k,
                     int kv_heads, int head_dim);

@@ -237,6 +237,7 @@ device cuda_device = {
     .from_f32 = cuda_from_f32,
     .merge = cuda_merge,
     .score_query = cuda_score_query,
+    .weigh_by_norm = cuda_weigh_by_norm,
     .max_pool5 = cuda_max_pool5,
     .top_k = cuda_top_k,
     .gather_kv = cuda_gather_kv,

@@ -40,7 +40,7 @@ __device__ __forceinline__ unsigned head_of(unsigned block, unsigned span, unsig
     return (block % n * (span % n) + at) % n;
 }
 
-enum { SCORE_ROWS = 4 }; /* keys that a thread has in flight */
+enum { SCORE_ROWS = 4 }; /* keys, or values, that a thread has in flight */
 
 /* Chunks = head_dim / 8 threads, a power of two of at most 32, take a key. */
 template <int Chunks>
@@ -119,6 +119,80 @@ extern "C" void cuda_score_query(device *d, float *scores, const void *q, int64_
         score_each_kernel<<<block_count(pairs, 8), 256, 0, stream>>>(
             scores, mean, (const bf16 *)kv, pairs, kv_heads, head_dim);
     cuda_launched("score_query");
+}
+
+/* ---- Weighing by the norm of values ---- */
+
+/* As score_kernel, but of the values: Chunks = head_dim / 8 threads take those of a row and head. */
+template <int Chunks>
+__global__ void __launch_bounds__(256) norm_kernel(float *scores, const bf16 *kv, int64_t pairs)
+{
+    constexpr int HEAD_DIM = 8 * Chunks, GROUPS = 256 / Chunks;
+    int chunk = threadIdx.x % Chunks, group = threadIdx.x / Chunks;
+    int64_t first = (int64_t)blockIdx.x * (GROUPS * SCORE_ROWS) + group;
+    bf16x8 values[SCORE_ROWS];
+    float before[SCORE_ROWS];
+#pragma unroll
+    for (int i = 0; i < SCORE_ROWS; i++) {
+        int64_t pair = first + i * GROUPS;
+        if (pair < pairs)
+            values[i] = load_packet(kv + (2 * pair + 1) * HEAD_DIM + 8 * chunk);
+        before[i] = chunk == 0 && pair < pairs ? scores[pair] : 0;
+    }
+#pragma unroll
+    for (int i = 0; i < SCORE_ROWS; i++) {
+        int64_t pair = first + i * GROUPS;
+        float squares = 0;
+        if (pair < pairs) {
+            float v[8];
+            unpack(values[i], v);
+#pragma unroll
+            for (int e = 0; e < 8; e++)
+                squares += v[e] * v[e];
+        }
+#pragma unroll
+        for (int distance = Chunks / 2; distance > 0; distance /= 2)
+            squares += __shfl_xor_sync(0xffffffffu, squares, distance);
+        if (chunk == 0 && pair < pairs)
+            scores[pair] = before[i] + 0.5f * logf(squares);
+    }
+}
+
+/* Any head_dim: a warp takes the values of a row and head. */
+__global__ void __launch_bounds__(256) norm_each_kernel(float *scores, const bf16 *kv,
+                                                       int64_t pairs, int head_dim)
+{
+    int64_t pair = (int64_t)blockIdx.x * 8 + threadIdx.x / 32;
+    if (pair >= pairs)
+        return;
+    float squares = 0;
+    for (int e = threadIdx.x % 32; e < head_dim; e += 32) {
+        float v = __bfloat162float(kv[(2 * pair + 1) * head_dim + e]);
+        squares += v * v;
+    }
+    squares = warp_sum(squares);
+    if (threadIdx.x % 32 == 0)
+        scores[pair] += 0.5f * logf(squares);
+}
+
+extern "C" void cuda_weigh_by_norm(device *d, float *scores, const void *kv, int64_t rows,
+                                   int kv_heads, int head_dim)
+{
+    int64_t pairs = rows * kv_heads;
+    if (pairs <= 0)
+        return;
+    cudaStream_t stream = cuda_of(d)->stream;
+    bool aligned = aligned_to(16, kv);
+    if (aligned && head_dim == 64)
+        norm_kernel<8><<<block_count(pairs, 32 * SCORE_ROWS), 256, 0, stream>>>(
+            scores, (const bf16 *)kv, pairs);
+    else if (aligned && head_dim == 128)
+        norm_kernel<16><<<block_count(pairs, 16 * SCORE_ROWS), 256, 0, stream>>>(
+            scores, (const bf16 *)kv, pairs);
+    else
+        norm_each_kernel<<<block_count(pairs, 8), 256, 0, stream>>>(scores, (const bf16 *)kv, pairs,
+                                                                    head_dim);
+    cuda_launched("weigh_by_norm");
 }
 
 /* ---- Pooling ---- */

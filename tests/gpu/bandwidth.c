@@ -110,6 +110,10 @@ static void score_mean_alone(void)
 {
     gpu->score_query(gpu, (float *)to, other, 50, from, 1, HEADS, KV_HEADS, HEAD_DIM);
 }
+static void weigh_by_norm(void)
+{
+    gpu->weigh_by_norm(gpu, (float *)to, from, rows, KV_HEADS, HEAD_DIM);
+}
 static void max_pool5(void) { gpu->max_pool5(gpu, (float *)to, (float *)from, rows, KV_HEADS); }
 static int64_t best;
 static void top_k(void)
@@ -230,6 +234,8 @@ static void choices(void)
     rows = 262144;
     line("score_query, 262144 rows", score_query, (double)rows * KV_HEADS * HEAD_DIM * 2, true);
     line("score_query, its mean alone", score_mean_alone, 50.0 * HEADS * HEAD_DIM * 2, false);
+    line("weigh_by_norm, 262144 rows", weigh_by_norm, (double)rows * KV_HEADS * (HEAD_DIM * 2 + 8),
+         true);
     rows = 131072;
     line("max_pool5, 131072 rows", max_pool5, (double)rows * KV_HEADS * 8, false);
     fill_ids(65536 * KV_HEADS, 262144, false);

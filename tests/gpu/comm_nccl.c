@@ -190,7 +190,7 @@ static int try_cell(const model *m, const prompt *p, const char *text, int hosts
 static void try_methods(void)
 {
     static const char *const more[] = {"apb:compressor=random", "apb:compressor=recency:anchor=0",
-                                       "star:anchor=64"};
+                                       "apb:compressor=norm", "star:anchor=64"};
     static const int hosts[] = {2, 4, 8};
     model *m = model_open("small", dev, 2, 1, NULL);
     prompt p = {0};
@@ -202,7 +202,7 @@ static void try_methods(void)
         for (int i = 0; i < method_count; i++)
             if (!method_table[i]->single_host)
                 try_cell(m, &p, method_table[i]->name, hosts[h]);
-        for (int i = 0; i < 3; i++)
+        for (size_t i = 0; i < sizeof more / sizeof *more; i++)
             try_cell(m, &p, more[i], hosts[h]);
     }
     prompt_free(&p);

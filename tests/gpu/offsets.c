@@ -289,11 +289,12 @@ static void test_merge(void)
 static void test_keys(void)
 {
     int64_t size = (int64_t)VERY_MANY * KV_ROW, pairs = (int64_t)VERY_MANY * KV_HEADS;
-    if (!room_for((double)size * 4 + (double)pairs * 8))
+    if (!room_for((double)size * 4 + (double)pairs * 12))
         return;
-    pair_shape("%d rows of keys and values: score_query, gather_kv", VERY_MANY);
+    pair_shape("%d rows of keys and values: score_query, weigh_by_norm, gather_kv", VERY_MANY);
     char *kv = big_random(size, PAIR_ACT, 13, 2), *slab = big(size, 2);
     char *scores = big(pairs, 4), *index = big(pairs, 4);
+    char *weighed = big_random(pairs, PAIR_F32, 18, 5);
     pair q = pair_random(3 * HEADS * HEAD_DIM, PAIR_ACT, 2);
     int32_t *rows = alloc_or_die((size_t)pairs, sizeof *rows);
     for (int64_t i = 0; i < pairs; i++)
@@ -304,11 +305,16 @@ static void test_keys(void)
     float in[KV_ROW], want[KV_ROW];
     choose_rows(chosen, VERY_MANY, KV_ROW);
     gpu->score_query(gpu, (float *)scores, q.gpu, 3, kv, VERY_MANY, HEADS, KV_HEADS, HEAD_DIM);
+    gpu->weigh_by_norm(gpu, (float *)weighed, kv, VERY_MANY, KV_HEADS, HEAD_DIM);
     gpu->gather_kv(gpu, slab, kv, (int32_t *)index, VERY_MANY, KV_HEADS, HEAD_DIM);
     for (int i = 0; i < SAMPLES; i++) {
         random_values(in, chosen[i] * KV_ROW, KV_ROW, PAIR_ACT, 13, 2);
         cpu->score_query(cpu, want, q.cpu, 3, in, 1, HEADS, KV_HEADS, HEAD_DIM);
         pair_close_to("scores", scores + chosen[i] * KV_HEADS * 4, PAIR_F32, want, KV_HEADS,
+                      KV_HEADS, (tolerance){.absolute = 1e-4});
+        random_values(want, chosen[i] * KV_HEADS, KV_HEADS, PAIR_F32, 18, 5);
+        cpu->weigh_by_norm(cpu, want, in, 1, KV_HEADS, HEAD_DIM);
+        pair_close_to("weighed", weighed + chosen[i] * KV_HEADS * 4, PAIR_F32, want, KV_HEADS,
                       KV_HEADS, (tolerance){.absolute = 1e-4});
         for (int h = 0; h < KV_HEADS; h++) {
             int64_t row = rows[chosen[i] * KV_HEADS + h], pair_length = 2 * HEAD_DIM;

@@ -318,6 +318,7 @@ static void test_nothing(void)
     gpu->random(gpu, a.gpu, false, 0, 1, 1);
     gpu->merge(gpu, a.gpu, a.gpu, f.gpu, 4, 0, 4, 64);
     gpu->score_query(gpu, f.gpu, a.gpu, 2, a.gpu, 0, 4, 2, 64);
+    gpu->weigh_by_norm(gpu, f.gpu, a.gpu, 0, 2, 64);
     gpu->max_pool5(gpu, f.gpu, f.gpu, 0, 2);
     gpu->top_k(gpu, ids.gpu, f.gpu, 10, 2, 0);
     gpu->gather_kv(gpu, a.gpu, a.gpu, ids.gpu, 0, 2, 64);

@@ -90,6 +90,39 @@ static void test_max_pool5(void)
     }
 }
 
+/* In place, so nothing can be poisoned but the keys; an untouched score is off by ln |v|. */
+static void test_weigh_by_norm(void)
+{
+    const int dims[] = {128, 64, 80, 36, 256, 6};
+    for (int i = 0; i < 4 * COUNT_OF(dims); i++) {
+        int head_dim = dims[i % COUNT_OF(dims)], kv_heads = (int)pair_between(1, 9);
+        int64_t rows = i < 7 ? i + 1 : pair_between(1, pair_small ? 99 : 5000);
+        int64_t pairs = rows * kv_heads;
+        pair_shape("%lld rows, %d heads of %d, scores of kind %d", (long long)rows, kv_heads, head_dim,
+                   i % CHARACTERS);
+        pair_misalign(pair_between(0, 2) ? 0 : (int)pair_between(1, 7));
+        pair random = pair_random(pairs * 2 * head_dim, PAIR_ACT, 2);
+        for (int64_t j = 0; j < pairs; j++)
+            for (int e = 0; e < head_dim; e++) {
+                random.cpu[j * 2 * head_dim + e] = NAN;
+                if (j % 11 == 5) /* a norm of 0 */
+                    random.cpu[(j * 2 + 1) * head_dim + e] = 0;
+            }
+        pair kv = pair_given(random.cpu, random.count, PAIR_ACT);
+        float *values = some_scores(pairs, i % CHARACTERS);
+        pair scores = pair_given(values, pairs, PAIR_F32);
+        cpu->weigh_by_norm(cpu, scores.cpu, kv.cpu, rows, kv_heads, head_dim);
+        gpu->weigh_by_norm(gpu, scores.gpu, kv.gpu, rows, kv_heads, head_dim);
+        /* Squares are added up in another order: each device's sum is off by at most head_dim halves
+         * of an epsilon, its logarithm by as much in absolute terms, halved; then the logarithm's own
+         * rounding (of at most ln 32 = 3.5, by 2 units) and the last sum's. */
+        pair_close("scores", scores, pairs,
+                   (tolerance){.relative = 0x1p-23, .absolute = (head_dim / 2 + 16) * 0x1p-23});
+        free(values);
+        pair_shape_end();
+    }
+}
+
 static void test_top_k(void)
 {
     const int64_t sizes[] = {1, 2, 33, 255, 2047, 2048, 2049, 4096, 30000, 131072};
@@ -198,8 +231,9 @@ static void test_argmax(void)
 }
 
 static const pair_case cases[] = {
-    {"score_query", test_score_query}, {"max_pool5", test_max_pool5}, {"top_k", test_top_k},
-    {"top_k_long", test_top_k_long},   {"gather_kv", test_gather_kv}, {"argmax", test_argmax},
+    {"score_query", test_score_query}, {"max_pool5", test_max_pool5},
+    {"weigh_by_norm", test_weigh_by_norm}, {"top_k", test_top_k},
+    {"top_k_long", test_top_k_long}, {"gather_kv", test_gather_kv}, {"argmax", test_argmax},
 };
 
 int main(int argc, char **argv)
