@@ -6,7 +6,8 @@ set -u
 . tests/checks/check.sh
 
 rows=$SCRATCH/data/512/niah_single_1/validation.jsonl
-train() { "$APBENCH" heads train --layers 2 --width 16 --held-out 2 --save-every 3 --data "$rows" "$@"; }
+training=("$APBENCH" heads train --layers 2 --width 16 --held-out 2 --save-every 3 --data "$rows")
+train() { "${training[@]}" "$@"; }
 
 makes_samples() {
     "$APBENCH" data --tasks niah_single_1 --lengths 512 --samples 12 --seed 99 --out "$SCRATCH/data"
@@ -22,7 +23,7 @@ trains_and_measures() {
 # The same, killed once it has written its first state.
 goes_on_after_kill() {
     train --steps 40 --out "$SCRATCH/unbroken" >/dev/null || return 1
-    train --steps 40 --out "$SCRATCH/killed" >/dev/null &
+    "${training[@]}" --steps 40 --out "$SCRATCH/killed" >/dev/null & # the program itself: of a function, kill meets the shell
     local pid=$!
     for _ in $(seq 3000); do
         [ -e "$SCRATCH/killed.state" ] && break
