@@ -2,12 +2,13 @@
 #include "harness/records/left.h"
 
 #include "harness/error.h"
+#include "harness/records/line_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char row_mark[] = "{\"row\":", cell_mark[] = ",\"cell\":\"";
+static const char cell_mark[] = ",\"cell\":\"";
 enum { HEX_DIGITS = 16 };
 
 void left_cell_text(uint64_t cell, char text[LEFT_CELL_BYTES + 1])
@@ -18,15 +19,9 @@ void left_cell_text(uint64_t cell, char text[LEFT_CELL_BYTES + 1])
 /* The line without its end as a sample; false when it is none. */
 static bool read_line(const char *line, size_t bytes, left_sample *one)
 {
-    size_t at = strlen(row_mark);
     *one = (left_sample){0};
-    if (bytes < at || memcmp(line, row_mark, at))
-        return false;
-    size_t first = at;
-    for (; at < bytes && at < first + 18 && line[at] >= '0' && line[at] <= '9'; at++)
-        one->row = 10 * one->row + (line[at] - '0');
-    size_t rest = at;
-    if (at == first || bytes - at < LEFT_CELL_BYTES + 1 ||
+    size_t at = line_number(SAMPLE_ROW_MARK, line, bytes, &one->row), rest = at;
+    if (!at || bytes - at < LEFT_CELL_BYTES + 1 ||
         memcmp(line + at, cell_mark, strlen(cell_mark)) ||
         memcmp(line + at + LEFT_CELL_BYTES - 1, "\",", 2) || line[bytes - 1] != '}')
         return false;
@@ -58,7 +53,7 @@ size_t left_samples_read(left_samples *all, const char *text, size_t bytes)
 
 json_t *left_sample_object(const left_sample *one)
 {
-    char *text = format_text("{\"row\":%lld%s", (long long)one->row, one->rest);
+    char *text = format_text(SAMPLE_ROW_MARK "%lld%s", (long long)one->row, one->rest);
     json_error_t error;
     json_t *object = json_loads(text, JSON_ALLOW_NUL, &error);
     free(text);

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SAMPLE_ROW_MARK "{\"row\":" /* how every line of samples begins; the row's number comes next */
+
 typedef struct {
     int64_t row;   /* as the line has it */
     uint64_t cell; /* hash of commit and key */

@@ -6,9 +6,9 @@
 #include "harness/folders.h"
 #include "harness/records/csv.h"
 #include "harness/records/left.h"
+#include "harness/records/line_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +20,6 @@
 
 /* Row numbers stay below 18 digits, so that the next one is a number too and row_of_line() reads it. */
 static const int64_t MOST_ROWS = 99999999999999999;
-
-/* A file that grows by whole lines. */
-typedef struct {
-    char *path;
-    int descriptor;
-} line_file;
 
 struct records {
     record_kind kind;
@@ -100,46 +94,7 @@ bool records_done(const records *all, const record *row)
     return done;
 }
 
-/* ---- Lines on disk ---- */
-
-static int open_lines(line_file *file)
-{
-    struct stat status;
-    file->descriptor = open(file->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (file->descriptor < 0 || fstat(file->descriptor, &status) < 0)
-        return fail("%s: %s", file->path, strerror(errno));
-    if (!S_ISREG(status.st_mode))
-        return fail("%s is not a regular file: results need one", file->path);
-    return 0;
-}
-
-/* Appends with one write(); a part that a full disk lets through is taken back. */
-static int append(line_file *file, const char *text, size_t bytes)
-{
-    off_t before = lseek(file->descriptor, 0, SEEK_END);
-    ssize_t written = write(file->descriptor, text, bytes);
-    if (written == (ssize_t)bytes)
-        return 0;
-    int reason = written < 0 ? errno : ENOSPC;
-    if (before >= 0 && written > 0 && ftruncate(file->descriptor, before) < 0)
-        return fail("%s: %s, and the half line there could not be taken back", file->path,
-                    strerror(reason));
-    return fail("%s: %s", file->path, strerror(reason));
-}
-
-static int cut(line_file *file, size_t bytes)
-{
-    if (ftruncate(file->descriptor, (off_t)bytes) < 0)
-        return fail("%s: an unfinished line could not be cut off: %s", file->path, strerror(errno));
-    return 0;
-}
-
-static int settle(line_file *file)
-{
-    if (fdatasync(file->descriptor) < 0)
-        return fail("%s: %s", file->path, strerror(errno));
-    return 0;
-}
+/* ---- Headers ---- */
 
 /* A file whose header was never finished may be started again, but only when what is there is the
  * beginning of that header: anything else is somebody's text. */
@@ -148,7 +103,7 @@ static int start_header(line_file *file, const char *text, size_t bytes, const c
     if (bytes >= strlen(header) || memcmp(text, header, bytes))
         return fail("%s holds something that is no results file of this kind: choose another --out",
                     file->path);
-    return cut(file, 0) < 0 || append(file, header, strlen(header)) < 0 ? -1 : 0;
+    return lines_cut(file, 0) < 0 || lines_append(file, header, strlen(header)) < 0 ? -1 : 0;
 }
 
 static char *header_line(record_kind kind)
@@ -224,7 +179,7 @@ static int check_rows(records *all, const csv *table)
 
 static int open_rows(records *all)
 {
-    if (open_lines(&all->rows) < 0)
+    if (lines_open(&all->rows) < 0)
         return -1;
     if (flock(all->rows.descriptor, LOCK_EX | LOCK_NB) < 0) {
         if (errno == EWOULDBLOCK)
@@ -248,7 +203,7 @@ static int open_rows(records *all)
         return -1;
     int result = check_header(all, table) < 0 || check_rows(all, table) < 0 ? -1 : 0;
     if (result == 0 && table->torn)
-        result = cut(&all->rows, table->whole_bytes);
+        result = lines_cut(&all->rows, table->whole_bytes);
     csv_free(table);
     return result;
 }
@@ -256,15 +211,9 @@ static int open_rows(records *all)
 /* The row that a line of details names, or -1: lines begin `{"row":12,` or `12,`. */
 static int64_t row_of_line(record_kind kind, const char *line, size_t bytes)
 {
-    const char *mark = kind == RECORD_SPEED ? "" : "{\"row\":";
-    size_t at = strlen(mark);
-    int64_t row = 0;
-    if (bytes < at || memcmp(line, mark, at))
-        return -1;
-    size_t first = at;
-    for (; at < bytes && at < first + 18 && line[at] >= '0' && line[at] <= '9'; at++)
-        row = 10 * row + (line[at] - '0');
-    return at > first && at < bytes && (line[at] == ',' || line[at] == '}') ? row : -1;
+    int64_t row;
+    size_t at = line_number(kind == RECORD_SPEED ? "" : SAMPLE_ROW_MARK, line, bytes, &row);
+    return at && at < bytes && (line[at] == ',' || line[at] == '}') ? row : -1;
 }
 
 /* Finds where the details of committed rows end. Rows are numbered upwards and details written in
@@ -314,13 +263,13 @@ static int check_details(records *all, const char *text, size_t bytes)
         end += left_samples_read(&all->left, text + end, bytes - end);
         all->left_on_disk = end > all->committed;
     }
-    return end < bytes ? cut(&all->details, end) : 0;
+    return end < bytes ? lines_cut(&all->details, end) : 0;
 }
 
 static int open_details(records *all)
 {
     struct stat status;
-    if (open_lines(&all->details) < 0)
+    if (lines_open(&all->details) < 0)
         return -1;
     if (fstat(all->details.descriptor, &status) < 0)
         return fail("%s: %s", all->details.path, strerror(errno));
@@ -335,17 +284,21 @@ static int open_details(records *all)
     return result;
 }
 
-records *records_open(const char *path, record_kind kind, const char *commit)
+char *records_details_path(const char *path, record_kind kind)
 {
-    records *all = alloc_or_die(1, sizeof *all);
     size_t stem = strlen(path);
     if (stem > 4 && !strcmp(path + stem - 4, ".csv"))
         stem -= 4;
+    return format_text("%.*s%s", (int)stem, path, kind == RECORD_SPEED ? ".reps.csv" : ".samples.jsonl");
+}
+
+records *records_open(const char *path, record_kind kind, const char *commit)
+{
+    records *all = alloc_or_die(1, sizeof *all);
     all->kind = kind;
     all->commit = copy_text(commit);
     all->rows = (line_file){copy_text(path), -1};
-    const char *ending = kind == RECORD_SPEED ? ".reps.csv" : ".samples.jsonl";
-    all->details = (line_file){format_text("%.*s%s", (int)stem, path, ending), -1};
+    all->details = (line_file){records_details_path(path, kind), -1};
     if (make_folder_of(path) < 0 || open_rows(all) < 0 || open_details(all) < 0) {
         records_close(all);
         return NULL;
@@ -405,7 +358,7 @@ int records_repetition(records *all, const record *key, const repetition *one)
     put_clocks(out, one->host_decode_s, one->hosts);
     fputc('\n', out);
     fclose(out);
-    int result = append(&all->details, line, bytes);
+    int result = lines_append(&all->details, line, bytes);
     free(line);
     return result;
 }
@@ -416,13 +369,13 @@ static int cut_left(records *all)
     if (!all->left_on_disk)
         return 0;
     all->left_on_disk = false;
-    return cut(&all->details, all->committed);
+    return lines_cut(&all->details, all->committed);
 }
 
 static int append_sample(records *all, const char *rest, const char *more)
 {
-    char *line = format_text("{\"row\":%lld%s%s\n", (long long)all->last_row + 1, rest, more);
-    int result = append(&all->details, line, strlen(line));
+    char *line = format_text(SAMPLE_ROW_MARK "%lld%s%s\n", (long long)all->last_row + 1, rest, more);
+    int result = lines_append(&all->details, line, strlen(line));
     free(line);
     return result;
 }
@@ -503,8 +456,8 @@ int records_append(records *all, record *row)
     }
     char *line = row_line(row);
     int result = 0;
-    if (cut_left(all) < 0 || settle(&all->details) < 0 || append(&all->rows, line, strlen(line)) < 0 ||
-        settle(&all->rows) < 0)
+    if (cut_left(all) < 0 || lines_settle(&all->details) < 0 ||
+        lines_append(&all->rows, line, strlen(line)) < 0 || lines_settle(&all->rows) < 0)
         result = -1;
     free(line);
     if (result < 0)

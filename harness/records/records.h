@@ -80,6 +80,9 @@ void record_clear(record *); /* empties all values */
 
 typedef struct records records;
 
+/* Where the details of the rows at `path` lie: NAME.reps.csv or NAME.samples.jsonl. To be freed. */
+char *records_details_path(const char *path, record_kind);
+
 /* Opens or starts the file and the one beside it (NAME.reps.csv, NAME.samples.jsonl), cuts off
  * what was not committed and locks it against a second run. NULL with a sentence when the file
  * cannot be opened or is locked, its header is another one, or a row in it is of another commit. */

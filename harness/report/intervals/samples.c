@@ -9,6 +9,7 @@
 
 #include "datasets/jsonl.h"
 #include "harness/error.h"
+#include "harness/records/records.h"
 
 /* Whether the line is a sample, which goes to *one. */
 static bool read_sample(const json_t *line, sample_score *one)
@@ -82,10 +83,7 @@ static void sort(sample_scores *all)
 sample_scores *sample_scores_read(const char *path)
 {
     sample_scores *all = alloc_or_die(1, sizeof *all);
-    size_t stem = strlen(path);
-    if (stem > 4 && !strcmp(path + stem - 4, ".csv"))
-        stem -= 4;
-    char *file = format_text("%.*s.samples.jsonl", (int)stem, path);
+    char *file = records_details_path(path, RECORD_ACCURACY);
     const char *slash = strrchr(file, '/');
     all->name = copy_text(slash ? slash + 1 : file);
     all->missing = access(file, F_OK) && errno == ENOENT;
