@@ -210,6 +210,23 @@ def check_interrupt(log):
            None if run.wait(HANGS) == -signal.SIGTERM and gone(run.pid) else "processes are left")
 
 
+def check_other_answers(log):
+    """What is left of a killed run counts only for samples whose answers are still the same."""
+    out, rows_file = SCRATCH / "answers.csv", SCRATCH / "rows.jsonl"
+    run = start(2, out, log)
+    wait_for_samples(run, out, 12)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    before = rows_file.read_text(encoding="utf-8")
+    rows_file.write_text(before.replace('["e"]', '["e", "s"]', 1), encoding="utf-8")
+    code = start(2, out, log).wait(HANGS)
+    rows_file.write_text(before, encoding="utf-8")
+    references = [sample["references"] for place, sample in sorted(samples(out).items()) if place[0] == 1]
+    report("a sample whose answers have changed in the file is scored anew",
+           None if code == 0 and references == [["e", "s"]] + [["e"]] * (ROWS - 1) else
+           f"status {code}, {references[:3]}")
+
+
 def check_no_samples():
     """A row of which no sample can be made does not say which worker found that out."""
     reasons = []
@@ -254,6 +271,7 @@ def main():
         check_kills(calm, log)
         check_dead_worker(calm, log)
         check_interrupt(log)
+        check_other_answers(log)
     check_no_samples()
     report("no workers over links between processes", refused("--comm", "mpi")
            if b"mpi" in subprocess.run([PROGRAM, "list", "comms"], capture_output=True).stdout else None)

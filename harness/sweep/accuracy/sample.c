@@ -185,6 +185,15 @@ static json_t *json_text(const char *bytes, size_t count)
     return value ? value : json_string("");
 }
 
+static json_t *references_of(const group_sample *one)
+{
+    json_t *references = json_array();
+    for (int i = 0; i < one->sample.reference_count; i++)
+        json_array_append_new(references, json_text(one->sample.references[i].bytes,
+                                                    one->sample.references[i].count));
+    return references;
+}
+
 /* How far the sample is from the exact run. */
 static void compare(const group_sample *one, const watch *w, json_t *line)
 {
@@ -222,7 +231,7 @@ static int score(const group *g, const cell *c, const group_sample *one, const w
     bool null = false;
     const scorer scorer = {g->sweep->scorer, NULL};
     int status = task_score_sample(g->task, &scorer, text, bytes, &one->sample, &points, &null);
-    json_t *line = json_object(), *references = json_array();
+    json_t *line = json_object();
     if (status && one->sample.label) { /* the official code raises: no reason to end a sweep */
         json_object_set_new(line, "score_error", json_text(fail_text(), strlen(fail_text())));
         status = 0;
@@ -230,9 +239,6 @@ static int score(const group *g, const cell *c, const group_sample *one, const w
     }
     if (one->sample.label)
         json_object_set(line, "label", one->sample.label);
-    for (int i = 0; i < one->sample.reference_count; i++)
-        json_array_append_new(references, json_text(one->sample.references[i].bytes,
-                                                    one->sample.references[i].count));
     json_object_set_new(line, "sample", json_integer(one->sample.number));
     json_object_set_new(line, "document", json_text(one->sample.document.bytes,
                                                     one->sample.document.count));
@@ -241,7 +247,7 @@ static int score(const group *g, const cell *c, const group_sample *one, const w
     json_object_set_new(line, "document_tokens", json_integer(c->document));
     json_object_set_new(line, "query_tokens", json_integer(c->query));
     json_object_set_new(line, "prediction", json_text(text, bytes));
-    json_object_set_new(line, "references", references);
+    json_object_set_new(line, "references", references_of(one));
     json_object_set_new(line, "score", json_real(points));
     json_object_set_new(line, "null", json_integer(null));
     json_object_set_new(line, "seconds", json_real(seconds));
@@ -327,18 +333,22 @@ void totals_add(totals *row, const totals *sample)
         row->errors[place] += sample->errors[place];
 }
 
-static bool is_text(const json_t *value, const sized_text *text)
+/* wanted: NULL for nothing; it is let go of. */
+static bool is_equal(const json_t *line, const char *name, json_t *wanted)
 {
-    json_t *wanted = json_text(text->bytes, text->count);
-    bool same = json_equal(value, wanted);
+    const json_t *found = json_object_get(line, name);
+    bool same = wanted ? json_equal(found, wanted) : !found;
     json_decref(wanted);
     return same;
 }
 
 bool sample_is_of_line(const group_sample *one, const json_t *line)
 {
+    const sized_text *document = &one->sample.document, *query = &one->sample.query;
     return json_is_number(json_object_get(line, "score")) &&
            json_is_number(json_object_get(line, "seconds")) &&
-           is_text(json_object_get(line, "document"), &one->sample.document) &&
-           is_text(json_object_get(line, "query"), &one->sample.query);
+           is_equal(line, "label", json_incref(one->sample.label)) &&
+           is_equal(line, "references", references_of(one)) &&
+           is_equal(line, "document", json_text(document->bytes, document->count)) &&
+           is_equal(line, "query", json_text(query->bytes, query->count));
 }

@@ -41,6 +41,7 @@ int sample_leader_did(const group *, int status);
 void totals_of_line(const json_t *line, totals *);
 void totals_add(totals *row, const totals *sample);
 
-/* Whether the line is of this sample: the same document and query. */
+/* Whether the line is of this sample: the same document, query and answers, as they may have changed in
+ * a file. */
 bool sample_is_of_line(const group_sample *, const json_t *line);
 #endif
