@@ -25,9 +25,6 @@ int command_heads(int argc, char **argv);
 int check_range(const char *flag, int64_t value, int64_t least, int64_t most);
 enum { MOST_THREADS = 4096, MOST_LAYERS = 100000, MOST_HOSTS_OF_A_CELL = 65536 };
 
-/* A whole file, or standard input for "-", with a 0 behind it; NULL with a sentence. To be freed. */
-char *read_prompt_file(const char *path, size_t *bytes);
-
 /* Both print the sentence; of the processes of a launch one does. */
 int command_failed(void);
 int command_misused(void);

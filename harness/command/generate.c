@@ -7,6 +7,7 @@
 #include "harness/command/command.h"
 #include "harness/error.h"
 #include "harness/run/prompt.h"
+#include "harness/run/prompt_file.h"
 #include "harness/run/run.h"
 #include "harness/run/together.h"
 #include "harness/sweep/compare.h"

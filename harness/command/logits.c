@@ -11,6 +11,7 @@
 #include "harness/folders.h"
 #include "harness/run/positions.h"
 #include "harness/run/prompt.h"
+#include "harness/run/prompt_file.h"
 #include "harness/sweep/compare.h"
 
 static const char usage[] =

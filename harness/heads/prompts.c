@@ -8,9 +8,9 @@
 #include "datasets/jsonl.h"
 #include "datasets/official.h"
 #include "datasets/random.h"
-#include "harness/command/command.h"
 #include "harness/error.h"
 #include "harness/run/prompt.h"
+#include "harness/run/prompt_file.h"
 
 enum { TEXT_LABEL_ROWS = 64, MOST_NEEDLES = 16 };
 

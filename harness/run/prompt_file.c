@@ -1,10 +1,11 @@
-/* Reads the text that a command was given as a file. See command.h. */
+/* Reading a file or standard input to its end. See prompt_file.h. */
+#include "harness/run/prompt_file.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "harness/command/command.h"
 #include "harness/error.h"
 
 char *read_prompt_file(const char *path, size_t *bytes)
