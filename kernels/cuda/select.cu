@@ -123,27 +123,29 @@ extern "C" void cuda_score_query(device *d, float *scores, const void *q, int64_
 
 /* ---- Weighing by the norm of values ---- */
 
-/* As score_kernel, but of the values: Chunks = head_dim / 8 threads take those of a row and head. */
+/* As score_kernel, but of the values: Chunks = head_dim / 8 threads take those of a row and head. All of
+ * them have its sum at the end, so that each of SCORE_ROWS threads takes one logarithm. */
 template <int Chunks>
 __global__ void __launch_bounds__(256) norm_kernel(float *scores, const bf16 *kv, int64_t pairs)
 {
     constexpr int HEAD_DIM = 8 * Chunks, GROUPS = 256 / Chunks;
+    static_assert(SCORE_ROWS <= Chunks, "a thread takes one logarithm at most");
     int chunk = threadIdx.x % Chunks, group = threadIdx.x / Chunks;
     int64_t first = (int64_t)blockIdx.x * (GROUPS * SCORE_ROWS) + group;
+    int64_t mine = first + chunk * GROUPS;
+    bool writes = chunk < SCORE_ROWS && mine < pairs;
+    float score = writes ? scores[mine] : 0, total = 0;
     bf16x8 values[SCORE_ROWS];
-    float before[SCORE_ROWS];
 #pragma unroll
     for (int i = 0; i < SCORE_ROWS; i++) {
         int64_t pair = first + i * GROUPS;
         if (pair < pairs)
             values[i] = load_packet(kv + (2 * pair + 1) * HEAD_DIM + 8 * chunk);
-        before[i] = chunk == 0 && pair < pairs ? scores[pair] : 0;
     }
 #pragma unroll
     for (int i = 0; i < SCORE_ROWS; i++) {
-        int64_t pair = first + i * GROUPS;
         float squares = 0;
-        if (pair < pairs) {
+        if (first + i * GROUPS < pairs) {
             float v[8];
             unpack(values[i], v);
 #pragma unroll
@@ -153,9 +155,10 @@ __global__ void __launch_bounds__(256) norm_kernel(float *scores, const bf16 *kv
 #pragma unroll
         for (int distance = Chunks / 2; distance > 0; distance /= 2)
             squares += __shfl_xor_sync(0xffffffffu, squares, distance);
-        if (chunk == 0 && pair < pairs)
-            scores[pair] = before[i] + 0.5f * logf(squares);
+        total = chunk == i ? squares : total;
     }
+    if (writes)
+        scores[mine] = score + 0.5f * logf(total);
 }
 
 /* Any head_dim: a warp takes the values of a row and head. */
