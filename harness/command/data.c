@@ -4,14 +4,11 @@
 #include "datasets/task.h"
 #include "harness/command/command.h"
 #include "harness/error.h"
-#include "harness/folders.h"
+#include "harness/whole_file.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static int write_samples(FILE *file, task_samples *samples, const task_request *request,
                          int64_t count, task_layout layout)
@@ -30,47 +27,23 @@ static int write_samples(FILE *file, task_samples *samples, const task_request *
     return 0;
 }
 
-/* Writes beside the file and renames; nothing is left behind on failure but directories. */
-static int write_file(const char *path, task_samples *samples, const task_request *request,
-                      int64_t count, task_layout layout)
-{
-    char *partial = format_text("%s.partial-%ld", path, (long)getpid());
-    FILE *file = fopen(partial, "wb");
-    int result = 0;
-    if (!file) {
-        result = fail("cannot write %s: %s", partial, strerror(errno));
-    } else {
-        result = write_samples(file, samples, request, count, layout);
-        bool failed = ferror(file);
-        if ((fclose(file) || failed) && result == 0)
-            result = fail("cannot write %s: %s", partial, strerror(errno));
-        if (result == 0 && rename(partial, path))
-            result = fail("cannot rename %s to %s: %s", partial, path, strerror(errno));
-        if (result < 0)
-            unlink(partial);
-    }
-    free(partial);
-    return result;
-}
-
 static int write_task(const char *out, const task_request *request, int64_t count,
                       task_layout layout)
 {
     task_samples *samples = task_samples_open(request);
     if (!samples)
         return -1;
-    char *directory =
-        format_text("%s/%lld/%s", out, (long long)request->length, request->task->name);
-    char *path = format_text("%s/%s.jsonl", directory,
-                             request->task->infinite ? request->task->name : "validation");
-    int result = make_folder(directory);
+    const char *name = request->task->name;
+    char *path = format_text("%s/%lld/%s/%s.jsonl", out, (long long)request->length, name,
+                             request->task->infinite ? name : "validation");
+    whole_file file;
+    int result = whole_file_open(&file, path);
     if (result == 0)
-        result = write_file(path, samples, request, count, layout);
+        result = whole_file_close(&file, write_samples(file.file, samples, request, count, layout));
     if (result == 0)
         fprintf(stderr, "apbench: wrote %s (%lld samples)\n", path, (long long)count);
     task_samples_close(samples);
     free(path);
-    free(directory);
     return result;
 }
 

@@ -1,6 +1,5 @@
 /* `apbench logits`: the logits of every position of a text, into a file, or compared between two
  * devices: how far rounding (bfloat16 against float32) carries what the model says. */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,11 +7,11 @@
 
 #include "harness/command/command.h"
 #include "harness/error.h"
-#include "harness/folders.h"
 #include "harness/run/positions.h"
 #include "harness/run/prompt.h"
 #include "harness/run/prompt_file.h"
 #include "harness/sweep/compare.h"
+#include "harness/whole_file.h"
 
 static const char usage[] =
     "usage: apbench logits --prompt-file FILE [flags]\n\n"
@@ -126,19 +125,10 @@ static int walk_into_file(const logits_flags *f, positions *first, positions *se
 {
     if (!f->out)
         return walk(first, second, NULL, all);
-    if (make_folder_of(f->out))
+    whole_file out;
+    if (whole_file_open(&out, f->out))
         return -1;
-    char *part = format_text("%s.part", f->out);
-    FILE *out = fopen(part, "wb");
-    int status = out ? walk(first, second, out, all) : -1;
-    if (out && (fclose(out) || status || rename(part, f->out)))
-        status = -1;
-    if (status) {
-        fail("%s: %s", f->out, strerror(errno));
-        remove(part);
-    }
-    free(part);
-    return status;
+    return whole_file_close(&out, walk(first, second, out.file, all));
 }
 
 /* The text's ids, cut to --tokens. */

@@ -2,14 +2,13 @@
  * tensors). See heads.h. */
 #include "harness/heads/heads.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "harness/error.h"
-#include "harness/folders.h"
 #include "harness/model/safetensors.h"
+#include "harness/whole_file.h"
 
 enum { NAME_BYTES = 64, MOST_WIDTH = 1 << 16 };
 
@@ -146,22 +145,9 @@ static void write_values(const retaining_heads *h, FILE *file)
 
 int heads_save(const retaining_heads *h, const char *path)
 {
-    if (make_folder_of(path))
+    whole_file out;
+    if (whole_file_open(&out, path))
         return -1;
-    char *part = format_text("%s.part", path);
-    FILE *file = fopen(part, "wb");
-    int status = file ? 0 : -1;
-    if (file) {
-        write_values(h, file);
-        status = ferror(file) ? -1 : 0;
-        if (fclose(file) || status || rename(part, path))
-            status = -1;
-    }
-    if (status) {
-        fail("%s cannot be written: %s", path, strerror(errno));
-        if (file)
-            remove(part);
-    }
-    free(part);
-    return status;
+    write_values(h, out.file);
+    return whole_file_close(&out, 0);
 }

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "datasets/random.h"
 #include "harness/error.h"
@@ -13,6 +12,7 @@
 #include "harness/heads/observe/pipeline.h"
 #include "harness/sweep/progress.h"
 #include "harness/timeline.h"
+#include "harness/whole_file.h"
 
 /* ---- State ---- */
 
@@ -106,30 +106,18 @@ static uint64_t state_sum(const training *t)
 
 static int write_state(const training *t, const char *path)
 {
-    char *part = format_text("%s.part", path);
-    FILE *file = fopen(part, "wb");
-    int status = file ? 0 : -1;
-    if (file) {
-        size_t count = (size_t)value_count(t);
-        uint64_t sum = state_sum(t);
-        fwrite(&t->identity, sizeof t->identity, 1, file);
-        fwrite(&t->step, sizeof t->step, 1, file);
-        fwrite(t->heads->values, sizeof(float), count, file);
-        fwrite(t->mean, sizeof(float), count, file);
-        fwrite(t->square, sizeof(float), count, file);
-        fwrite(&sum, sizeof sum, 1, file);
-        if (fflush(file) || ferror(file) || fsync(fileno(file)))
-            status = -1;
-        if (fclose(file) || status || rename(part, path))
-            status = -1;
-    }
-    if (status) {
-        fail("%s cannot be written: %s", path, strerror(errno));
-        if (file)
-            remove(part);
-    }
-    free(part);
-    return status;
+    whole_file out;
+    if (whole_file_open(&out, path))
+        return -1;
+    size_t count = (size_t)value_count(t);
+    uint64_t sum = state_sum(t);
+    fwrite(&t->identity, sizeof t->identity, 1, out.file);
+    fwrite(&t->step, sizeof t->step, 1, out.file);
+    fwrite(t->heads->values, sizeof(float), count, out.file);
+    fwrite(t->mean, sizeof(float), count, out.file);
+    fwrite(t->square, sizeof(float), count, out.file);
+    fwrite(&sum, sizeof sum, 1, out.file);
+    return whole_file_close(&out, 0);
 }
 
 /* 0 with the state read, or with step 0 when there is none. */
