@@ -6,10 +6,9 @@
 #include "harness/records/records.h"
 #include "harness/report/intervals/bootstrap.h"
 #include "harness/report/intervals/samples.h"
+#include "tests/results_fixture.h"
 
 #include <criterion/criterion.h>
-#include <dirent.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,28 +77,15 @@ Test(bootstrap, many_values_come_near_the_normal_interval)
 
 /* ---- Files ---- */
 
-static char folder[64], path[128], samples_path[160];
+static char samples_path[160];
 
 static void make_folder(void)
 {
-    strcpy(folder, "/tmp/apbench-intervals-XXXXXX");
-    cr_assert(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/rows.csv", folder);
-    snprintf(samples_path, sizeof samples_path, "%s/rows.samples.jsonl", folder);
+    make_results_folder();
+    snprintf(samples_path, sizeof samples_path, "%s/rows.samples.jsonl", results_folder);
 }
 
-static void remove_folder(void)
-{
-    struct dirent *entry;
-    DIR *list = opendir(folder);
-    while ((entry = readdir(list)))
-        if (*entry->d_name != '.')
-            unlinkat(dirfd(list), entry->d_name, 0);
-    closedir(list);
-    rmdir(folder);
-}
-
-TestSuite(intervals, .init = make_folder, .fini = remove_folder);
+TestSuite(intervals, .init = make_folder, .fini = remove_results_folder);
 
 static void write_text(const char *file, const char *text)
 {
@@ -118,7 +104,7 @@ Test(intervals, samples_in_any_order_and_the_last_line_counts)
                "{\"row\":1,\"sample\":1,\"score\":0}\n"
                "{\"row\":1,\"sample\":0,\"score\":null}\n"
                "{\"row\":1,\"sample\":3,\"sco");               /* torn */
-    sample_scores *all = sample_scores_read(path);
+    sample_scores *all = sample_scores_read(results_path);
     cr_assert(all, "%s", fail_text());
     cr_expect_eq(all->count, 3);
     cr_expect_eq(all->broken, 4);
@@ -134,7 +120,7 @@ Test(intervals, samples_in_any_order_and_the_last_line_counts)
     cr_expect(!sample_scores_of(all, 0, &count) && count == 0);
     sample_scores_free(all);
     unlink(samples_path);
-    all = sample_scores_read(path);
+    all = sample_scores_read(results_path);
     cr_assert(all, "%s", fail_text());
     cr_expect(all->missing && !all->count);
     cr_expect(!sample_scores_of(all, 1, &count));
@@ -194,7 +180,7 @@ static void add_row(records *all, const char *method, const char *variant, int h
  * half of them in cwe. */
 static void write_rows(void)
 {
-    records *all = open_rows(path);
+    records *all = open_rows(results_path);
     add_row(all, "flash", "", 1, 1024, "vt", "1", 50);
     add_row(all, "flash", "", 1, 1024, "cwe", "10", 50);
     add_row(all, "star", "", 4, 1024, "vt", "10", 50);
@@ -223,29 +209,6 @@ static void turn_samples(void)
     free(text);
 }
 
-static char *output_of(int (*command)(int, char **), const char *words, int expected_status)
-{
-    char *line = copy_text(words), *argv[16], *rest = line, file[160];
-    int argc = 0;
-    for (char *word; (word = strsep(&rest, " "));)
-        argv[argc++] = word;
-    argv[argc] = NULL;
-    snprintf(file, sizeof file, "%s/stdout", folder);
-    fflush(stdout);
-    int before = dup(STDOUT_FILENO), now = open(file, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-    dup2(now, STDOUT_FILENO);
-    int status = command(argc, argv);
-    fflush(stdout);
-    dup2(before, STDOUT_FILENO);
-    close(before);
-    close(now);
-    cr_expect_eq(status, expected_status, "%s: status %d, %s", words, status, fail_text());
-    size_t bytes;
-    char *text = file_text(file, &bytes);
-    free(line);
-    return text;
-}
-
 static char *table_of(const char *words, int expected_status)
 {
     return output_of(command_table, words, expected_status);
@@ -254,7 +217,7 @@ static char *table_of(const char *words, int expected_status)
 /* The table of the file with these flags has each of the lines, blanks taken together. */
 static void expect_in_table(const char *flags, const char *const *lines, int count)
 {
-    char *words = format_text("table %s%s%s", path, *flags ? " " : "", flags);
+    char *words = format_text("table %s%s%s", results_path, *flags ? " " : "", flags);
     char *text = table_of(words, 0), *to = text;
     for (char *from = text; *from; from++) /* columns are padded */
         if (*from != ' ' || to == text || to[-1] != ' ')
@@ -309,11 +272,11 @@ Test(intervals, against_others)
         "| APB (pool=0), 4 hosts | APB, 4 hosts | +100.00 |"};
     expect_in_table("--against all", every, 2);
     char words[256];
-    snprintf(words, sizeof words, "table %s --against ring", path);
+    snprintf(words, sizeof words, "table %s --against ring", results_path);
     free(table_of(words, 1));
     cr_expect(strstr(fail_text(), "has no series 'ring' for --against; it has flash, star, apb, "
                                   "apb:pool=0, each with"), "%s", fail_text());
-    snprintf(words, sizeof words, "table %s --against apb@x", path);
+    snprintf(words, sizeof words, "table %s --against apb@x", results_path);
     free(table_of(words, 1));
     cr_expect(strstr(fail_text(), "behind the @ belongs a number of hosts"), "%s", fail_text());
 }
@@ -366,7 +329,7 @@ Test(intervals, samples_that_are_missing)
 Test(intervals, samples_that_are_not_the_same)
 {
     write_rows();
-    records *all = open_rows(path);
+    records *all = open_rows(results_path);
     source = "essays.txt";
     add_row(all, "ring", "", 4, 1024, "vt", "1", 50);
     add_row(all, "ring", "", 4, 1024, "cwe", "1", 50);
@@ -384,12 +347,12 @@ Test(intervals, several_files)
 {
     char words[512], other[160];
     write_rows();
-    snprintf(other, sizeof other, "%s/other.csv", folder);
+    snprintf(other, sizeof other, "%s/other.csv", results_folder);
     records *all = open_rows(other);
     add_row(all, "flash", "", 1, 1024, "vt", "0", 50);
     add_row(all, "apb", "", 8, 1024, "vt", "01", 50);
     records_close(all);
-    snprintf(words, sizeof words, "table %s %s", path, other);
+    snprintf(words, sizeof words, "table %s %s", results_path, other);
     char *text = table_of(words, 0);
     cr_expect(strstr(text, "-25.00 (-32.00 to -18.00)"), "%s", text);
     cr_expect(strstr(text, "+50.00 (+36.00 to +64.00)"), "%s", text);
@@ -399,7 +362,7 @@ Test(intervals, several_files)
 Test(intervals, are_of_scores_alone)
 {
     char words[256];
-    records *all = records_open(path, RECORD_SPEED, "abc");
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
     record row = {.kind = RECORD_SPEED};
     record_text(&row, SPEED_MODEL, "smollm2");
     record_text(&row, SPEED_METHOD, "flash");
@@ -410,7 +373,7 @@ Test(intervals, are_of_scores_alone)
     cr_assert_eq(records_append(all, &row), 0, "%s", fail_text());
     record_clear(&row);
     records_close(all);
-    snprintf(words, sizeof words, "table %s --against flash", path);
+    snprintf(words, sizeof words, "table %s --against flash", results_path);
     free(table_of(words, 1));
     cr_expect(strstr(fail_text(), "--intervals and --against are for scores"), "%s", fail_text());
 }
@@ -420,13 +383,13 @@ Test(intervals, figures)
 {
     char words[256];
     write_rows();
-    records *all = open_rows(path);
+    records *all = open_rows(results_path);
     add_row(all, "flash", "", 1, 2048, "vt", "1", 50);
     add_row(all, "flash", "", 1, 2048, "cwe", "1", 50);
     add_row(all, "star", "", 4, 2048, "vt", "10", 50);
     add_row(all, "star", "", 4, 2048, "cwe", "1", 50);
     records_close(all);
-    snprintf(words, sizeof words, "plot %s --out %s --length 1K --keep-data", path, folder);
+    snprintf(words, sizeof words, "plot %s --out %s --length 1K --keep-data", results_path, results_folder);
     char *said = output_of(command_plot, words, 0);
     static const char *const expected[][4] = {
         {"accuracy-smollm2", "\"FlashAttn\"\n1024 75 68 82\n2048 100 100 100\n",
@@ -436,7 +399,7 @@ Test(intervals, figures)
          "\"APB (pool=0)\" 100 100 100 6 \"100.0   +25.0 (+18.0 to +32.0)\"\n"}};
     for (int i = 0; i < 2; i++) {
         size_t bytes;
-        char *name = format_text("%s/%s.dat", folder, expected[i][0]), *data = file_text(name, &bytes);
+        char *name = format_text("%s/%s.dat", results_folder, expected[i][0]), *data = file_text(name, &bytes);
         cr_assert(data, "%s", fail_text());
         for (int j = 1; j < 4; j++)
             cr_expect(strstr(data, expected[i][j]), "%s is not in\n%s", expected[i][j], data);

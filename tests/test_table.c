@@ -4,61 +4,15 @@
 #include "harness/error.h"
 #include "harness/records/csv.h"
 #include "harness/records/records.h"
+#include "tests/results_fixture.h"
 
 #include <criterion/criterion.h>
-#include <dirent.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static char folder[64], path[128];
-
-static void make_folder(void)
-{
-    strcpy(folder, "/tmp/apbench-table-XXXXXX");
-    cr_assert(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/rows.csv", folder);
-}
-
-static void remove_folder(void)
-{
-    struct dirent *entry;
-    DIR *list = opendir(folder);
-    while ((entry = readdir(list)))
-        if (*entry->d_name != '.')
-            unlinkat(dirfd(list), entry->d_name, 0);
-    closedir(list);
-    rmdir(folder);
-}
-
-TestSuite(table, .init = make_folder, .fini = remove_folder);
-
-/* Runs a command with its words parted by spaces and returns what it wrote to stdout. */
-static char *output_of(int (*command)(int, char **), const char *words, int expected_status)
-{
-    char *line = copy_text(words), *argv[16], *rest = line;
-    int argc = 0;
-    for (char *word; (word = strsep(&rest, " "));)
-        argv[argc++] = word;
-    argv[argc] = NULL;
-    char file[160];
-    snprintf(file, sizeof file, "%s/stdout", folder);
-    fflush(stdout);
-    int before = dup(STDOUT_FILENO), now = open(file, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-    dup2(now, STDOUT_FILENO);
-    int status = command(argc, argv);
-    fflush(stdout);
-    dup2(before, STDOUT_FILENO);
-    close(before);
-    close(now);
-    cr_expect_eq(status, expected_status, "%s: status %d, %s", words, status, fail_text());
-    size_t bytes;
-    char *text = file_text(file, &bytes);
-    free(line);
-    return text;
-}
+TestSuite(table, .init = make_results_folder, .fini = remove_results_folder);
 
 static void expect_lines(const char *found, const char *expected)
 {
@@ -75,7 +29,7 @@ static void expect_lines(const char *found, const char *expected)
 /* The text behind the first "# file" line, which names a temporary folder. */
 static void expect_table(const char *flags, const char *expected)
 {
-    char *words = format_text("table %s%s%s", path, *flags ? " " : "", flags);
+    char *words = format_text("table %s%s%s", results_path, *flags ? " " : "", flags);
     char *text = output_of(command_table, words, 0);
     char *body = strchr(text, '\n');
     cr_assert(body, "nothing was printed");
@@ -135,7 +89,7 @@ static void speed(records *all, const char *method, int hosts, int length, const
 
 static void write_speed(void)
 {
-    records *all = records_open(path, RECORD_SPEED, "abc");
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
     cr_assert(all, "%s", fail_text());
     speed(all, "flash", 1, 32768, "ok", 4);
     speed(all, "flash", 1, 65536, "ok", 10);
@@ -187,13 +141,13 @@ Test(table, prefill_beside_the_paper)
 Test(table, a_value_goes_before_a_reason)
 {
     write_speed();
-    records *all = records_open(path, RECORD_SPEED, "abc");
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
     speed_of_layers(all, 32, "apb", 8, 131072, "oom", NAN);
     speed_of_layers(all, 4, "apb", 8, 65536, "ok", 99);
     speed_of_layers(all, 4, "ring", 8, 65536, "ok", 0.5);
     records_close(all);
     char words[256];
-    snprintf(words, sizeof words, "table %s --preset paper-table14 --value prefill_s", path);
+    snprintf(words, sizeof words, "table %s --preset paper-table14 --value prefill_s", results_path);
     char *text = output_of(command_table, words, 0);
     const char *const lines[] = {
         "| APB           | projected, nvlink3 |     8 | 0.500 |  0.49 |     1.25 |  1.09 | 2.00 [1] |  2.79 |\n",
@@ -206,11 +160,11 @@ Test(table, a_value_goes_before_a_reason)
 Test(table, speedup_beside_the_paper)
 {
     write_speed();
-    records *all = records_open(path, RECORD_SPEED, "abc");
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
     speed(all, "zigzag", 8, 32768, "ok", 0.4); /* which the paper does not have */
     records_close(all);
     char words[256];
-    snprintf(words, sizeof words, "table %s --preset paper-table14 --value speedup", path);
+    snprintf(words, sizeof words, "table %s --preset paper-table14 --value speedup", results_path);
     char *text = output_of(command_table, words, 0);
     const char *const lines[] = {
         "| RingAttn      | projected, nvlink3 |     8 |  5.00 |  4.81 | oom [1] |  4.75 |    - |  4.73 |\n",
@@ -226,9 +180,9 @@ Test(table, shared_gpu_is_no_timing)
 {
     char words[256];
     write_speed();
-    snprintf(words, sizeof words, "table %s --preset paper-table14", path);
+    snprintf(words, sizeof words, "table %s --preset paper-table14", results_path);
     char *without = output_of(command_table, words, 0);
-    records *all = records_open(path, RECORD_SPEED, "abc");
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
     comm_name = "nccl";
     remark = "shared GPU";
     speed(all, "apb", 8, 32768, "ok", 77);
@@ -244,9 +198,9 @@ Test(table, shared_gpu_is_no_timing)
     free(with);
     free(without);
 
-    snprintf(words, sizeof words, "plot %s --out %s --keep-data", path, folder);
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
     free(output_of(command_plot, words, 0));
-    char *file = format_text("%s/prefill-llama-3.1-8b-8hosts-nvlink3.dat", folder);
+    char *file = format_text("%s/prefill-llama-3.1-8b-8hosts-nvlink3.dat", results_folder);
     size_t bytes;
     char *data = file_text(file, &bytes);
     cr_assert(data, "%s", fail_text());
@@ -259,7 +213,7 @@ Test(table, shared_gpu_is_no_timing)
 /* Every cell that ran both ways, over each link, whole and cut apart; others and bad ends are left out. */
 Test(table, measured_against_projected)
 {
-    records *all = records_open(path, RECORD_SPEED, "abc");
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
     speed(all, "flash", 1, 32768, "ok", 4);
     exposed_s = 0.1;
     speed(all, "ring", 8, 32768, "ok", 0.8);
@@ -278,7 +232,7 @@ Test(table, measured_against_projected)
     speed(all, "apb", 8, 131072, "ok", 0.19);
     records_close(all);
     char words[256];
-    snprintf(words, sizeof words, "table %s --value prefill_s", path);
+    snprintf(words, sizeof words, "table %s --value prefill_s", results_path);
     char *text = output_of(command_table, words, 0);
     char *found = strstr(text, "\n## Measured against"), *end = strstr(text, "\n---\n");
     cr_assert(found && end && found < end, "%s", text);
@@ -296,7 +250,7 @@ Test(table, measured_against_projected)
         "| RingAttn | nvlink4        | llama-3.1-8b | 32 of 32 |     8 |    32K |     1.00 |     0.500 | 2.000 |            25.0 % |             20.0 % |\n"
         "| APB      | nvlink3        | llama-3.1-8b |  4 of 32 |     8 |   128K |    0.190 |     0.200 | 0.950 |                 - |             50.0 % |\n");
     free(text);
-    snprintf(words, sizeof words, "table %s --value speedup", path);
+    snprintf(words, sizeof words, "table %s --value speedup", results_path);
     text = output_of(command_table, words, 0);
     cr_expect(!strstr(text, "Measured against"), "%s", text);
     free(text);
@@ -306,7 +260,7 @@ Test(table, measured_against_projected)
 Test(table, nothing_but_a_shared_gpu)
 {
     char words[256];
-    records *all = records_open(path, RECORD_SPEED, "abc");
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
     remark = "shared GPU";
     speed(all, "apb", 8, 32768, "ok", 0.5);
     records_close(all);
@@ -314,7 +268,7 @@ Test(table, nothing_but_a_shared_gpu)
                      "\n1 row of hosts that share a GPU is left out: their times mean nothing.\n"
                      "\n1 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
                      "- commit abc; machine a test\n");
-    snprintf(words, sizeof words, "plot %s --out %s", path, folder);
+    snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
     free(output_of(command_plot, words, 1));
     cr_expect(strstr(fail_text(), "no row ended well on a GPU of its host's own"), "%s", fail_text());
 }
@@ -405,7 +359,8 @@ static void accuracy(records *all, const char *method, const char *variant, int 
     record_integer(&row, ACCURACY_MODEL_LAYERS, 30);
     record_text(&row, ACCURACY_METHOD, method);
     record_text(&row, ACCURACY_VARIANT, variant);
-    record_text(&row, ACCURACY_OPTIONS, variant);
+    /* What was not run may have defaults that were never resolved: they are not what is listed. */
+    record_text(&row, ACCURACY_OPTIONS, isnan(score) ? "anchor=auto" : variant);
     record_integer(&row, ACCURACY_HOSTS, hosts);
     record_text(&row, ACCURACY_LINK, "nvlink3");
     record_integer(&row, ACCURACY_LENGTH, 1000);
@@ -422,7 +377,7 @@ static void accuracy(records *all, const char *method, const char *variant, int 
 
 static void write_accuracy(void)
 {
-    records *all = records_open(path, RECORD_ACCURACY, "abc");
+    records *all = records_open(results_path, RECORD_ACCURACY, "abc");
     cr_assert(all, "%s", fail_text());
     accuracy(all, "apb", "compressor=random", 4, "niah_1", 60, 0.5);
     accuracy(all, "apb", "compressor=random", 4, "niah_2", NAN, NAN);
@@ -472,9 +427,9 @@ Test(table, errors_of_the_last_layer)
                                "smollm2,apb,4,1000,niah_1,ok,80,0.25,1%s\n"
                                "smollm2,apb,4,1000,niah_2,ok,60,0.75,1%s\n";
     char words[256];
-    snprintf(words, sizeof words, "table %s", path);
+    snprintf(words, sizeof words, "table %s", results_path);
     for (int with = 0; with < 2; with++) {
-        FILE *file = fopen(path, "w");
+        FILE *file = fopen(results_path, "w");
         fprintf(file, with ? "%s,error_start,error_end,error_document,error_query\n" : "%s\n", head);
         fprintf(file, body, with ? ",,,," : "", with ? ",0.5,0.25,0.125,0.2" : "",
                 with ? ",0.25,0.75,0.375,0.4" : "");
@@ -499,9 +454,9 @@ Test(table, shared_gpu_scores)
 {
     char words[256];
     write_accuracy();
-    snprintf(words, sizeof words, "table %s", path);
+    snprintf(words, sizeof words, "table %s", results_path);
     char *expected = output_of(command_table, words, 0);
-    cr_assert_eq(unlink(path), 0);
+    cr_assert_eq(unlink(results_path), 0);
     remark = "shared GPU";
     write_accuracy();
     char *found = output_of(command_table, words, 0);
@@ -523,16 +478,16 @@ Test(table, refusals)
     expect_refused(command_table, "table", 2, "a results file is missing");
     expect_refused(command_table, "table /nowhere/x.csv", 1, "/nowhere/x.csv: No such file");
     write_speed();
-    snprintf(words, sizeof words, "table %s --preset paper-table99", path);
+    snprintf(words, sizeof words, "table %s --preset paper-table99", results_path);
     expect_refused(command_table, words, 1, "there is no preset 'paper-table99'");
-    snprintf(words, sizeof words, "table %s --value prefil_s", path);
+    snprintf(words, sizeof words, "table %s --value prefil_s", results_path);
     expect_refused(command_table, words, 1, "has no column \"prefil_s\"");
-    snprintf(words, sizeof words, "table %s --value utilisation", path);
+    snprintf(words, sizeof words, "table %s --value utilisation", results_path);
     expect_refused(command_table, words, 1, "no row has a number in column \"utilisation\"");
-    FILE *file = fopen(path, "w");
+    FILE *file = fopen(results_path, "w");
     fputs("model,method\n", file);
     fclose(file);
-    snprintf(words, sizeof words, "table %s", path);
+    snprintf(words, sizeof words, "table %s", results_path);
     expect_refused(command_table, words, 1, "has no column \"hosts\"");
     expect_refused(command_plot, words, 2, "--out is missing");
 }
@@ -543,8 +498,8 @@ static void expect_figures(const char *words, const char *const *names, int coun
 {
     char *text = output_of(command_plot, words, 0), *rest = text;
     for (int i = 0; i < count; i++) {
-        char *png = format_text("%s/%s.png", folder, names[i]);
-        char *svg = format_text("%s/%s.svg", folder, names[i]), *found;
+        char *png = format_text("%s/%s.png", results_folder, names[i]);
+        char *svg = format_text("%s/%s.svg", results_folder, names[i]), *found;
         size_t bytes;
         found = strsep(&rest, "\n");
         cr_expect_str_eq(found ? found : "", png);
@@ -575,11 +530,11 @@ Test(table, figures_of_speed)
     const char *const names[] = {"prefill-llama-3.1-8b-8hosts-nvlink3",
                                  "speedup-llama-3.1-8b-8hosts-nvlink3",
                                  "breakdown-llama-3.1-8b-8hosts-nvlink3"};
-    snprintf(words, sizeof words, "plot %s --out %s --preset paper-table14 --keep-data", path,
-             folder);
+    snprintf(words, sizeof words, "plot %s --out %s --preset paper-table14 --keep-data", results_path,
+             results_folder);
     expect_figures(words, names, 3);
     /* The curves themselves: a block each, the bound first, the paper's behind ours. */
-    char *file = format_text("%s/%s.dat", folder, names[1]);
+    char *file = format_text("%s/%s.dat", results_folder, names[1]);
     size_t bytes;
     char *data = file_text(file, &bytes);
     cr_assert(data, "%s", fail_text());
@@ -603,9 +558,9 @@ Test(table, figures_of_accuracy)
     char words[256];
     write_accuracy();
     const char *const names[] = {"scores-smollm2-1000"}; /* one length: bars */
-    snprintf(words, sizeof words, "plot %s --out %s --keep-data", path, folder);
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
     expect_figures(words, names, 1);
-    char *file = format_text("%s/%s.dat", folder, names[0]);
+    char *file = format_text("%s/%s.dat", results_folder, names[0]);
     size_t bytes;
     char *data = file_text(file, &bytes);
     cr_assert(data, "%s", fail_text());
@@ -620,7 +575,7 @@ Test(table, gnuplot_missing_is_one_sentence)
 {
     char words[256];
     write_accuracy();
-    setenv("PATH", folder, 1);
-    snprintf(words, sizeof words, "plot %s --out %s", path, folder);
+    setenv("PATH", results_folder, 1);
+    snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
     expect_refused(command_plot, words, 1, "gnuplot was not found: install the package gnuplot-nox");
 }

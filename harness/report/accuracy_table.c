@@ -66,9 +66,9 @@ static void put_means(page *page, grid *table, const char *title, const char *co
         } else if (change) {
             grid_set(table, line, 1 + i, "%+.2f", value);
             if (baseline != series[i]) {
-                estimate found = estimate_difference(page, series[i], baseline, length, tasks,
-                                                     task_count);
-                add_interval(page, table, line, 1 + i, &found, true);
+                estimate difference = estimate_difference(page, series[i], baseline, length, tasks,
+                                                          task_count);
+                add_interval(page, table, line, 1 + i, &difference, true);
             }
         } else {
             number_text(value, text, sizeof text);

@@ -137,29 +137,44 @@ void print_conditions(const page *page, int64_t length)
         fputc('\n', page->out);
 }
 
+/* The series' last row of the longest length (of `length` unless that is 0) that has options, among all
+ * rows or those that ended well; NULL: none. differ: among the tasks of a length, since defaults follow
+ * their samples. */
+static const result *last_with_options(const page *page, int series, int64_t length, bool ended_well,
+                                       bool *differ)
+{
+    const results *all = page->all;
+    int column = csv_column(all->ours, "options"), status = csv_column(all->ours, "status");
+    const result *last = NULL;
+    *differ = false;
+    for (int i = 0; i < all->row_count; i++) {
+        const result *row = &all->rows[i];
+        if (row->series != series || !results_in_group(page->group, row) ||
+            (length && row->length != length) || !*csv_cell(row->file, row->row, column) ||
+            (last && row->length < last->length) ||
+            (ended_well && strcmp(csv_cell(row->file, row->row, status), "ok")))
+            continue;
+        if (last && row->length == last->length)
+            *differ |= strcmp(csv_cell(last->file, last->row, column),
+                              csv_cell(row->file, row->row, column)) != 0;
+        else
+            *differ = false;
+        last = row;
+    }
+    return last;
+}
+
 void print_options(const page *page, int64_t length)
 {
     const results *all = page->all;
     int column = csv_column(all->ours, "options");
-    bool first = true;
+    bool first = true, differ;
     for (int series = 0; series < all->series_count; series++) {
-        const result *last = NULL;
-        bool differ = false; /* among the tasks of a length: defaults follow their samples */
         if (all->series[series].paper || !results_belongs(all, page->group, series))
             continue;
-        for (int i = 0; i < all->row_count; i++) {
-            const result *row = &all->rows[i];
-            if (row->series == series && results_in_group(page->group, row) &&
-                (!length || row->length == length) && *csv_cell(row->file, row->row, column) &&
-                (!last || row->length >= last->length)) {
-                if (last && row->length == last->length)
-                    differ |= strcmp(csv_cell(last->file, last->row, column),
-                                     csv_cell(row->file, row->row, column)) != 0;
-                else
-                    differ = false;
-                last = row;
-            }
-        }
+        const result *last = last_with_options(page, series, length, true, &differ);
+        if (!last) /* rows that could not be run may have defaults that were never resolved */
+            last = last_with_options(page, series, length, false, &differ);
         if (last) {
             char size[32];
             fprintf(page->out, "%s- %s, %d host%s at %s: %s%s\n", first ? "\n" : "",

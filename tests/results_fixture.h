@@ -1,0 +1,13 @@
+/* What the tests of tables and figures stand on: a scratch folder with a file of results, and commands
+ * whose output is caught. */
+#ifndef TESTS_RESULTS_FIXTURE_H
+#define TESTS_RESULTS_FIXTURE_H
+
+extern char results_folder[64], results_path[128]; /* rows.csv in it */
+
+void make_results_folder(void);
+void remove_results_folder(void); /* with all files in it */
+
+/* Runs a command with its words parted by spaces and returns what it wrote to stdout, to be freed. */
+char *output_of(int (*command)(int, char **), const char *words, int expected_status);
+#endif
