@@ -2,6 +2,7 @@
 # data has: length, mean, low, high. Series stand a little apart, so that their intervals can be told.
 load scripts . '/style.gp'
 load scripts . '/length.gp'
+set xlabel 'prompt and answer, tokens' offset 0, 0.4
 set ylabel 'score, mean over tasks, with 95 % interval'
 set yrange [0 : *]
 apart(x, i) = x * 1.012 ** (i - (series - 1) / 2.0)

@@ -37,7 +37,8 @@ typedef struct {
     {"retaining-heads", FLAG_TEXT, &(f).flags.retaining_heads, "FILE",                                \
      "heads, also those that a layout's compressor uses (default: the model's own)"},                 \
     {"device", FLAG_TEXT, &(f).flags.device, "NAME", "device of the model (apbench list devices)"},   \
-    {"threads", FLAG_SIZE, &(f).flags.threads, "N", "threads of the device, and that learn; 0 = all cores, and one less"}, \
+    {"threads", FLAG_SIZE, &(f).flags.threads, "N",                                                   \
+     "threads of the device, and that learn; 0 = all cores, and one less"},                           \
     {"layers", FLAG_SIZE, &(f).flags.layers, "N", "only the first N layers; 0 = all"},                \
     {"seed", FLAG_SIZE, &(f).seed, "N", "seed of first weights, order and windows"}
 
