@@ -1,7 +1,7 @@
 /* What retaining heads are to learn and how, as Locret trains them (arXiv
  * 2410.01805, and its published code where the two differ): labels from frozen attention, the loss on
  * scores, and AdamW. Nothing here knows of a model or a file, and nothing divides its work among
- * threads: a layer is one thread's (pipeline/crew.h), which divides better than single products do. */
+ * threads: a layer is one thread's (observe/pipeline.h), which divides better than single products do. */
 #ifndef HARNESS_HEADS_LEARN_H
 #define HARNESS_HEADS_LEARN_H
 #include <stdint.h>

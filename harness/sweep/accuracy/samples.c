@@ -176,6 +176,8 @@ int row_samples_run(const row_samples *row, totals *sum, int64_t *ran, size_t *w
             status = agreed_failure();
         if (!status && t.failure)
             status = fail("%s", t.failure);
+        if (!status && s->leader && t.left + t.done < t.count) /* no row without all its samples */
+            status = fail("%lld of the samples have not come", (long long)(t.count - t.left - t.done));
     }
     if (s->leader)
         workers_listen(NULL);
