@@ -205,8 +205,9 @@ static void rope(device *d, void *q, void *kv, const void *qkv, const int32_t *p
     within(d, "rope qkv", qkv, q_bytes + kv_bytes);
     within(d, "rope positions", positions, rows * 4);
     within(d, "rope table", table, 4);
-    if ((char *)q + q_bytes == kv)
-        return; /* the query phase keeps both together */
+    bool few = rows == 1 || rows == s->few_rows;
+    if ((char *)q + q_bytes == kv || (few && s->one_host))
+        return; /* the query phase's: together, or where one host's keys stay */
     add(&s->q, q, (size_t)q_bytes);
     add(&s->kv, kv, (size_t)kv_bytes);
 }

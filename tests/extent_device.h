@@ -22,6 +22,7 @@ typedef struct {
     /* Of the prefill: Q and KV as rope writes them, the residual stream as norms read it and as the FFN's
      * last product writes it. Calls over `few_rows` rows, or one, are the query phase's. */
     int64_t few_rows;
+    bool one_host; /* its anchors have no query, so that few rows are the query phase's */
     extent_list q, kv, normed, residual;
     int ffn; /* the model's: which product that is */
 } extent_state;

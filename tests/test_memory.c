@@ -93,7 +93,7 @@ static int run_on(const model *m, const cell *c, run_result *result)
 Test(memory, offsets_at_1M)
 {
     for (int i = 0; i < METHODS; i++) {
-        extent_state state = {.few_rows = 50};
+        extent_state state = {.few_rows = 50, .one_host = i == 0};
         device dev = extent_device(&state);
         model *m = model_open("llama-3.1-8b", &dev, 0, 1, NULL);
         cr_assert(m, "%s", fail_text());

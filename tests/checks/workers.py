@@ -80,7 +80,8 @@ def rows(path):
 def lines(path):
     """Whole lines of the samples beside the rows; a torn one is for the next start to cut."""
     path = path.with_suffix(".samples.jsonl")
-    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return text.split("\n")[:-1]
 
 
 def figures(path):
