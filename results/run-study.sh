@@ -1,6 +1,6 @@
 #!/bin/bash
-# The study of accuracy on the default model, unattended: the presets `study`, `ablation`, `compressors`,
-# `budgets` and `blocks` of `apbench eval`, one after another, and the pages made of them.
+# The study of accuracy on the default model, unattended: the presets `exact`, `study`, `ablation`,
+# `compressors`, `budgets` and `blocks` of `apbench eval`, one after another, and the pages made of them.
 #
 #     results/run-study.sh [PRESET...]        only these, in this order
 #
@@ -27,7 +27,7 @@ program=$(realpath -m "${BUILD:-build}/apbench")
 folder=${OUT:-results/local/study} pages=${OUT:-results/local/study}/pages
 [ -x "$program" ] || { echo "run-study: $program is not there: run make first" >&2; exit 2; }
 mkdir -p "$pages" || exit 2
-[ $# -gt 0 ] || set -- study ablation compressors budgets blocks
+[ $# -gt 0 ] || set -- exact study ablation compressors budgets blocks
 workers=${WORKERS:+--workers $WORKERS}
 began=$SECONDS failed=0
 

@@ -38,6 +38,7 @@ says_what_cannot_run() {
 
 check "preset study" rows 220 --preset study
 check "preset ablation" rows 110 --preset ablation
+check "preset exact" rows 21 --preset exact
 check "preset compressors" rows 88 --preset compressors
 check "preset budgets" rows 132 --preset budgets
 check "preset blocks" rows 99 --preset blocks

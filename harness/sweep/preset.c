@@ -48,6 +48,9 @@ const preset preset_table[] = {
     {"blocks", "eval", "the length of blocks alone: 2 to 16 hosts at 4K, anchor and passing fixed",
      "--models smollm2 --methods flash,star:anchor=128,apb:anchor=128:passing=64 "
      "--hosts 2,4,8,16 --lengths 4K " OWN_TASKS "--samples 50"},
+    {"exact", "eval", "that the exact methods answer as flash does: three tasks at 2K on 4 and 8 hosts",
+     "--models smollm2 --methods flash,ring,zigzag,ulysses --hosts 4,8 --lengths 2K "
+     "--tasks niah_multikey_1,vt,fwe --samples 50"},
     {"paper-table14", "speed", "prefill seconds by length, Llama-3.1-8B on 8 hosts (and figure 1)",
      "--models llama-3.1-8b --methods flash,ulysses,ring,zigzag,star,apb:schedule=table14 "
      "--hosts 8 --lengths 32K,64K,128K,256K,512K,1M --reps 1 --warmup 1 --new-tokens 1 "
