@@ -189,7 +189,7 @@ typedef struct encoder encoder;
 int split_words(const splitter *, encoder *, int step, const char *text, size_t bytes, bool first);
 void splitter_free(splitter *);
 
-/* ---- Model (bpe.c) ---- */
+/* ---- Model (bpe.c, merge.c) ---- */
 
 typedef struct {
     uint64_t pair; /* left id << 32 | right id; ~0 empty */
@@ -283,4 +283,8 @@ struct tokenizer {
 
 /* Fills an all-zero tokenizer from the parsed file (load.c). */
 int tokenizer_load(tokenizer *, const json_t *root);
+/* One step of this type of the normaliser, the pre-tokenizer, the decoder (load_steps.c). */
+int load_normalize_step(tokenizer *, const json_t *source, const char *type);
+int load_split_step(tokenizer *, const json_t *source, const char *type);
+int load_decode_step(tokenizer *, const json_t *source, const char *type);
 #endif
