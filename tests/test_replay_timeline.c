@@ -1,0 +1,156 @@
+/* What a replayed or measured timeline says of its parts and phases, and timelines that do not fit each
+ * other. See replay_fixture.h for the clock. */
+#include "harness/error.h"
+#include "tests/replay_fixture.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+/* ---- Parts, phases, replicated work ---- */
+
+static int three_parts(void *argument)
+{
+    comm *c = argument;
+    compute(c, 1);
+    RANGE(c->time, PART_QKV) compute(c, 2);
+    RANGE(c->time, PART_FFN) compute(c, 3);
+    compute(c, 4);
+    return 0;
+}
+
+static int plain_work(void *argument)
+{
+    compute(argument, 5);
+    return 0;
+}
+
+static void whole_layer(comm *c)
+{
+    float out = 0;
+    RANGE(c->time, PART_QKV) compute(c, 1 + c->rank);
+    RANGE(c->time, PART_ATTENTION)
+    {
+        int handle = gather(c, 100);
+        compute(c, 2);
+        wait_for(c, handle);
+        compute(c, 3);
+    }
+    timeline_phase(c->time, PHASE_PREFILL_END);
+    cr_assert_eq(c->driver->replicated(c, three_parts, c, &out, sizeof out), 0);
+    timeline_entry *aside = timeline_pause(c->time, ENTRY_PAUSE, 0);
+    compute(c, 1000);
+    timeline_resume(c->time, aside);
+    RANGE(c->time, PART_O_PROJ)
+    cr_assert_eq(c->driver->replicated(c, plain_work, c, &out, sizeof out), 0);
+    double unused = c->rank;
+    cr_assert_eq(c->driver->reduce_max(c, &unused, 1), 0);
+    compute(c, 0.5);
+    timeline_phase(c->time, PHASE_DECODE_END);
+}
+
+Test(replay, parts_phases_and_replicated_work)
+{
+    played p;
+    play(&p, 2, &plain, whole_layer);
+    for (int rank = 0; rank < 2; rank++) {
+        const host_times *t = &p.times[rank];
+        /* Host 1 posts at 2, so the gather is over at 13 for both; then 3 s of attention. */
+        cr_expect_float_eq(t->prefill_end, 16, 1e-9);
+        cr_expect_float_eq(t->decode_end, 16 + 10 + 5 + 0.5, 1e-9);
+        const double *prefill = t->parts[PHASE_PREFILL], *decode = t->parts[PHASE_DECODE];
+        cr_expect_float_eq(prefill[PART_QKV], 1 + rank, 1e-9);
+        cr_expect_float_eq(prefill[PART_ATTENTION], 5, 1e-9);
+        cr_expect_float_eq(prefill[PART_COMM], 10 - rank, 1e-9);
+        cr_expect_float_eq(prefill[PART_OTHER], 0, 1e-9);
+        cr_expect_float_eq(decode[PART_QKV], 2, 1e-9);
+        cr_expect_float_eq(decode[PART_FFN], 3, 1e-9);
+        cr_expect_float_eq(decode[PART_O_PROJ], 5, 1e-9);
+        cr_expect_float_eq(decode[PART_OTHER], 5.5, 1e-9);
+        cr_expect_float_eq(decode[PART_COMM], 0, 1e-9);
+    }
+    release(&p);
+}
+
+Test(replay, a_measured_timeline)
+{
+    /* The same timeline read as if its waits were real: on one device the whole run is host 0's. */
+    played p;
+    record_hosts(&p, 2, whole_layer);
+    host_times t;
+    cr_assert_eq(replay_measured(&p.timelines[0], &t), 0, "%s", fail_text());
+    const timeline *time = &p.timelines[0];
+    double waited = 0, own = 0, began = 0;
+    for (int i = 0; i < time->count; i++) {
+        const timeline_entry *e = &time->entries[i];
+        if (e->kind == ENTRY_PHASE && e->what == PHASE_START) {
+            waited = 0;
+            began = e->after.seconds;
+        } else if (e->kind == ENTRY_PHASE && e->what == PHASE_PREFILL_END) {
+            own = e->before.seconds - began;
+            break;
+        } else if (e->kind == ENTRY_WAIT || e->kind == ENTRY_POST) {
+            waited += e->after.seconds - e->before.seconds;
+        }
+    }
+    cr_expect(waited > 0);
+    cr_expect_float_eq(t.prefill_end, own, 1e-9);
+    cr_expect_float_eq(t.parts[PHASE_PREFILL][PART_COMM], waited, 1e-9);
+    cr_expect_float_eq(t.parts[PHASE_PREFILL][PART_ATTENTION], 5, 1e-9);
+    cr_expect_float_eq(t.decode_end - t.prefill_end, 10 + 5 + 0.5, 1e-9, "pauses are taken out");
+    release(&p);
+}
+
+Test(replay, the_slowest_host_counts)
+{
+    host_times times[2] = {{.prefill_end = 5, .decode_end = 9},
+                           {.prefill_end = 4, .decode_end = 10}};
+    times[0].parts[PHASE_PREFILL][PART_FFN] = 5;
+    times[1].parts[PHASE_PREFILL][PART_FFN] = 4;
+    times[1].parts[PHASE_PREFILL][PART_COMM] = 9; /* a host that waited much did not work much */
+    times[0].parts[PHASE_DECODE][PART_FFN] = 4;
+    times[1].parts[PHASE_DECODE][PART_FFN] = 6;
+    host_times slowest;
+    slowest_host(times, 2, &slowest);
+    cr_expect_eq(slowest.prefill_end, 5);
+    cr_expect_eq(slowest.decode_end, 10);
+    cr_expect_eq(slowest.parts[PHASE_PREFILL][PART_FFN], 5);
+    cr_expect_eq(slowest.parts[PHASE_DECODE][PART_FFN], 6);
+}
+
+/* ---- Failures ---- */
+
+Test(replay, timelines_that_do_not_fit)
+{
+    played p;
+    record_hosts(&p, 3, gather_once);
+    p.timelines[1].count--;
+    cr_assert_eq(replay(p.timelines, 3, &plain, p.times), -1);
+    cr_expect_str_eq(fail_text(), "replay: the timeline of host 1 does not end its decode");
+    cr_assert_eq(replay_measured(&p.timelines[1], p.times), -1);
+    cr_expect_str_eq(fail_text(), "measured timeline: the timeline does not end its decode");
+    p.timelines[1].count++;
+
+    for (int i = 0; i < p.timelines[2].count; i++) /* its posts become another call */
+        if (p.timelines[2].entries[i].kind == ENTRY_POST &&
+            p.timelines[2].entries[i].what == TRANSFER_ALL_GATHER)
+            p.timelines[2].entries[i].bytes = 99;
+    cr_assert_eq(replay(p.timelines, 3, &plain, p.times), -1);
+    cr_expect_str_eq(fail_text(),
+                     "replay: collective call 0 of host 2 is not that of the other hosts");
+    release(&p);
+
+    record_hosts(&p, 2, late_receiver);
+    timeline_entry *entries = p.timelines[1].entries;
+    for (int i = 0; i < p.timelines[1].count; i++)
+        if (entries[i].kind == ENTRY_POST && entries[i].what == TRANSFER_SEND_RECV)
+            entries[i].from = -1; /* host 1 no longer receives */
+    cr_assert_eq(replay(p.timelines, 2, &plain, p.times), -1);
+    cr_expect(strstr(fail_text(),
+                     "replay: the timelines do not match: host 0 waits for transfer 1"),
+              "%s", fail_text());
+    release(&p);
+
+    timeline empty = {.dev = &p.dev};
+    cr_assert_eq(replay(&empty, 1, &plain, p.times), -1);
+    cr_expect_str_eq(fail_text(), "replay: host 0: a timeline without a start");
+}
