@@ -54,3 +54,21 @@ char *output_of(int (*command)(int, char **), const char *words, int expected_st
     free(line);
     return text;
 }
+
+void expect_refused(int (*command)(int, char **), const char *words, int status, const char *sentence)
+{
+    free(output_of(command, words, status));
+    cr_expect(strstr(fail_text(), sentence), "\"%s\" lacks \"%s\"", fail_text(), sentence);
+}
+
+void expect_lines(const char *found, const char *expected)
+{
+    for (int line = 1; *found || *expected; line++) {
+        size_t length = strcspn(found, "\n"), wanted = strcspn(expected, "\n");
+        cr_assert(length == wanted && !memcmp(found, expected, length),
+                  "line %d is\n%.*s\nwhere it should be\n%.*s", line, (int)length, found,
+                  (int)wanted, expected);
+        found += length + (found[length] != 0);
+        expected += wanted + (expected[wanted] != 0);
+    }
+}

@@ -10,4 +10,9 @@ void remove_results_folder(void); /* with all files in it */
 
 /* Runs a command with its words parted by spaces and returns what it wrote to stdout, to be freed. */
 char *output_of(int (*command)(int, char **), const char *words, int expected_status);
+/* Such a command ends with this status, and its sentence holds this. */
+void expect_refused(int (*command)(int, char **), const char *words, int status, const char *sentence);
+
+/* The same text, line by line. */
+void expect_lines(const char *found, const char *expected);
 #endif

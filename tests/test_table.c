@@ -1,10 +1,9 @@
-/* Tables and figures from small results files: the Markdown is compared line by line, figures by
- * being whole PNG and SVG files. */
+/* Tables from small results files: the Markdown is compared line by line. */
 #include "harness/command/command.h"
 #include "harness/error.h"
 #include "harness/records/csv.h"
-#include "harness/records/records.h"
 #include "tests/results_fixture.h"
+#include "tests/rows_fixture.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -13,18 +12,6 @@
 #include <unistd.h>
 
 TestSuite(table, .init = make_results_folder, .fini = remove_results_folder);
-
-static void expect_lines(const char *found, const char *expected)
-{
-    for (int line = 1; *found || *expected; line++) {
-        size_t length = strcspn(found, "\n"), wanted = strcspn(expected, "\n");
-        cr_assert(length == wanted && !memcmp(found, expected, length),
-                  "line %d is\n%.*s\nwhere it should be\n%.*s", line, (int)length, found,
-                  (int)wanted, expected);
-        found += length + (found[length] != 0);
-        expected += wanted + (expected[wanted] != 0);
-    }
-}
 
 /* The text behind the first "# file" line, which names a temporary folder. */
 static void expect_table(const char *flags, const char *expected)
@@ -36,70 +23,6 @@ static void expect_table(const char *flags, const char *expected)
     expect_lines(body + 1, expected);
     free(text);
     free(words);
-}
-
-static const char *remark = ""; /* detail of rows that end well */
-static const char *comm_name = "sim";
-static const char *link_name = "nvlink3"; /* of several hosts; "": real ones */
-static double exposed_s;                   /* of the instrumented repetition; 0: not recorded */
-
-static void speed_of_layers(records *all, int layers, const char *method, int hosts, int length,
-                            const char *status, double prefill_s)
-{
-    record row = {.kind = RECORD_SPEED};
-    bool ok = !strcmp(status, "ok");
-    record_text(&row, SPEED_MODEL, "llama-3.1-8b");
-    record_integer(&row, SPEED_LAYERS, layers);
-    record_integer(&row, SPEED_MODEL_LAYERS, 32);
-    record_text(&row, SPEED_METHOD, method);
-    record_text(&row, SPEED_DEVICE, "cpu");
-    record_text(&row, SPEED_COMM, comm_name);
-    record_text(&row, SPEED_LINK, hosts > 1 ? link_name : "");
-    record_integer(&row, SPEED_HOSTS, hosts);
-    record_integer(&row, SPEED_LENGTH, length);
-    record_integer(&row, SPEED_REPS, 3);
-    record_text(&row, SPEED_STATUS, status);
-    record_text(&row, SPEED_OPTIONS, !strcmp(method, "apb") ? "anchor=1024:passing=512" : "");
-    if (ok) {
-        record_number(&row, SPEED_PREFILL_S, prefill_s);
-        record_number(&row, SPEED_SPEED_TOK_S, length / prefill_s);
-        record_number(&row, SPEED_QKV_S, prefill_s * 0.25);
-        record_number(&row, SPEED_ATTENTION_S, prefill_s * 0.5);
-        record_number(&row, SPEED_FFN_S, prefill_s * 0.25);
-        record_integer(&row, SPEED_PROJECTED, hosts > 1 && *link_name);
-        if (exposed_s > 0) {
-            record_number(&row, SPEED_COMM_S, exposed_s);
-            record_number(&row, SPEED_INSTRUMENTED_S, prefill_s);
-        }
-        record_text(&row, SPEED_DETAIL, remark);
-    } else {
-        record_text(&row, SPEED_DETAIL, "it was too much");
-    }
-    record_text(&row, SPEED_MACHINE, "a test");
-    record_text(&row, SPEED_DATE, "2025-01-01T00:00:00Z");
-    cr_assert_eq(records_append(all, &row), 0, "%s", fail_text());
-    record_clear(&row);
-}
-
-static void speed(records *all, const char *method, int hosts, int length, const char *status,
-                  double prefill_s)
-{
-    speed_of_layers(all, length > 65536 ? 4 : 32, method, hosts, length, status, prefill_s);
-}
-
-static void write_speed(void)
-{
-    records *all = records_open(results_path, RECORD_SPEED, "abc");
-    cr_assert(all, "%s", fail_text());
-    speed(all, "flash", 1, 32768, "ok", 4);
-    speed(all, "flash", 1, 65536, "ok", 10);
-    speed(all, "apb", 8, 32768, "failed", NAN); /* tried again below */
-    speed(all, "ring", 8, 32768, "ok", 0.8);
-    speed(all, "ring", 8, 65536, "oom", NAN);
-    speed(all, "apb", 8, 32768, "ok", 0.5);
-    speed(all, "apb", 8, 65536, "ok", 1.25);
-    speed(all, "apb", 8, 131072, "ok", 0.25); /* 4 of 32 layers */
-    records_close(all);
 }
 
 Test(table, prefill_beside_the_paper)
@@ -142,9 +65,9 @@ Test(table, a_value_goes_before_a_reason)
 {
     write_speed();
     records *all = records_open(results_path, RECORD_SPEED, "abc");
-    speed_of_layers(all, 32, "apb", 8, 131072, "oom", NAN);
-    speed_of_layers(all, 4, "apb", 8, 65536, "ok", 99);
-    speed_of_layers(all, 4, "ring", 8, 65536, "ok", 0.5);
+    add_speed_of_layers(all, 32, "apb", 8, 131072, "oom", NAN);
+    add_speed_of_layers(all, 4, "apb", 8, 65536, "ok", 99);
+    add_speed_of_layers(all, 4, "ring", 8, 65536, "ok", 0.5);
     records_close(all);
     char words[256];
     snprintf(words, sizeof words, "table %s --preset paper-table14 --value prefill_s", results_path);
@@ -161,7 +84,7 @@ Test(table, speedup_beside_the_paper)
 {
     write_speed();
     records *all = records_open(results_path, RECORD_SPEED, "abc");
-    speed(all, "zigzag", 8, 32768, "ok", 0.4); /* which the paper does not have */
+    add_speed(all, "zigzag", 8, 32768, "ok", 0.4); /* which the paper does not have */
     records_close(all);
     char words[256];
     snprintf(words, sizeof words, "table %s --preset paper-table14 --value speedup", results_path);
@@ -183,11 +106,11 @@ Test(table, shared_gpu_is_no_timing)
     snprintf(words, sizeof words, "table %s --preset paper-table14", results_path);
     char *without = output_of(command_table, words, 0);
     records *all = records_open(results_path, RECORD_SPEED, "abc");
-    comm_name = "nccl";
-    remark = "shared GPU";
-    speed(all, "apb", 8, 32768, "ok", 77);
-    speed(all, "flash", 1, 32768, "ok", 88);
-    speed(all, "zigzag", 4, 16384, "ok", 99); /* alone of its method, hosts and length */
+    row_comm = "nccl";
+    row_remark = "shared GPU";
+    add_speed(all, "apb", 8, 32768, "ok", 77);
+    add_speed(all, "flash", 1, 32768, "ok", 88);
+    add_speed(all, "zigzag", 4, 16384, "ok", 99); /* alone of its method, hosts and length */
     records_close(all);
     char *with = output_of(command_table, words, 0);
     char *end = strstr(without, "\n---\n");
@@ -214,22 +137,22 @@ Test(table, shared_gpu_is_no_timing)
 Test(table, measured_against_projected)
 {
     records *all = records_open(results_path, RECORD_SPEED, "abc");
-    speed(all, "flash", 1, 32768, "ok", 4);
-    exposed_s = 0.1;
-    speed(all, "ring", 8, 32768, "ok", 0.8);
-    speed(all, "zigzag", 8, 32768, "ok", 0.6); /* never measured */
-    speed(all, "apb", 8, 131072, "ok", 0.2);
-    speed_of_layers(all, 32, "apb", 8, 131072, "ok", 1.6);
-    link_name = "nvlink4";
-    speed(all, "ring", 8, 32768, "ok", 0.5);
-    speed(all, "star", 8, 32768, "oom", 0);
-    link_name = "";
-    comm_name = "nccl";
-    exposed_s = 0.25;
-    speed(all, "ring", 8, 32768, "ok", 1);
-    speed(all, "star", 8, 32768, "ok", 1);
-    exposed_s = 0;
-    speed(all, "apb", 8, 131072, "ok", 0.19);
+    add_speed(all, "flash", 1, 32768, "ok", 4);
+    row_exposed_s = 0.1;
+    add_speed(all, "ring", 8, 32768, "ok", 0.8);
+    add_speed(all, "zigzag", 8, 32768, "ok", 0.6); /* never measured */
+    add_speed(all, "apb", 8, 131072, "ok", 0.2);
+    add_speed_of_layers(all, 32, "apb", 8, 131072, "ok", 1.6);
+    row_link = "nvlink4";
+    add_speed(all, "ring", 8, 32768, "ok", 0.5);
+    add_speed(all, "star", 8, 32768, "oom", 0);
+    row_link = "";
+    row_comm = "nccl";
+    row_exposed_s = 0.25;
+    add_speed(all, "ring", 8, 32768, "ok", 1);
+    add_speed(all, "star", 8, 32768, "ok", 1);
+    row_exposed_s = 0;
+    add_speed(all, "apb", 8, 131072, "ok", 0.19);
     records_close(all);
     char words[256];
     snprintf(words, sizeof words, "table %s --value prefill_s", results_path);
@@ -261,8 +184,8 @@ Test(table, nothing_but_a_shared_gpu)
 {
     char words[256];
     records *all = records_open(results_path, RECORD_SPEED, "abc");
-    remark = "shared GPU";
-    speed(all, "apb", 8, 32768, "ok", 0.5);
+    row_remark = "shared GPU";
+    add_speed(all, "apb", 8, 32768, "ok", 0.5);
     records_close(all);
     expect_table("", "\n---\n"
                      "\n1 row of hosts that share a GPU is left out: their times mean nothing.\n"
@@ -350,44 +273,6 @@ Test(table, whole_and_cut_layers_apart)
         "- commit abc; machine a test\n");
 }
 
-static void accuracy(records *all, const char *method, const char *variant, int hosts,
-                     const char *task, double score, double kl)
-{
-    record row = {.kind = RECORD_ACCURACY};
-    record_text(&row, ACCURACY_MODEL, "smollm2");
-    record_integer(&row, ACCURACY_LAYERS, 30);
-    record_integer(&row, ACCURACY_MODEL_LAYERS, 30);
-    record_text(&row, ACCURACY_METHOD, method);
-    record_text(&row, ACCURACY_VARIANT, variant);
-    /* What was not run may have defaults that were never resolved: they are not what is listed. */
-    record_text(&row, ACCURACY_OPTIONS, isnan(score) ? "anchor=auto" : variant);
-    record_integer(&row, ACCURACY_HOSTS, hosts);
-    record_text(&row, ACCURACY_LINK, "nvlink3");
-    record_integer(&row, ACCURACY_LENGTH, 1000);
-    record_text(&row, ACCURACY_TASK, task);
-    record_integer(&row, ACCURACY_SAMPLES, 20);
-    record_text(&row, ACCURACY_STATUS, isnan(score) ? "failed" : "ok");
-    record_text(&row, ACCURACY_DETAIL, isnan(score) ? "stopped | after 1 s" : remark);
-    record_number(&row, ACCURACY_SCORE, score);
-    record_number(&row, ACCURACY_KL, kl);
-    record_text(&row, ACCURACY_DATE, "2025-01-01T00:00:00Z");
-    cr_assert_eq(records_append(all, &row), 0, "%s", fail_text());
-    record_clear(&row);
-}
-
-static void write_accuracy(void)
-{
-    records *all = records_open(results_path, RECORD_ACCURACY, "abc");
-    cr_assert(all, "%s", fail_text());
-    accuracy(all, "apb", "compressor=random", 4, "niah_1", 60, 0.5);
-    accuracy(all, "apb", "compressor=random", 4, "niah_2", NAN, NAN);
-    accuracy(all, "apb", "", 4, "niah_1", 80, 0.25);
-    accuracy(all, "apb", "", 4, "niah_2", 50, 0.75);
-    accuracy(all, "flash", "", 1, "niah_1", 100, 0);
-    accuracy(all, "flash", "", 1, "niah_2", 55, 0);
-    records_close(all);
-}
-
 Test(table, accuracy_by_task)
 {
     write_accuracy();
@@ -457,19 +342,12 @@ Test(table, shared_gpu_scores)
     snprintf(words, sizeof words, "table %s", results_path);
     char *expected = output_of(command_table, words, 0);
     cr_assert_eq(unlink(results_path), 0);
-    remark = "shared GPU";
+    row_remark = "shared GPU";
     write_accuracy();
     char *found = output_of(command_table, words, 0);
     cr_expect_str_eq(found, expected);
     free(found);
     free(expected);
-}
-
-static void expect_refused(int (*command)(int, char **), const char *words, int status,
-                           const char *sentence)
-{
-    free(output_of(command, words, status));
-    cr_expect(strstr(fail_text(), sentence), "\"%s\" lacks \"%s\"", fail_text(), sentence);
 }
 
 Test(table, refusals)
@@ -490,92 +368,4 @@ Test(table, refusals)
     snprintf(words, sizeof words, "table %s", results_path);
     expect_refused(command_table, words, 1, "has no column \"hosts\"");
     expect_refused(command_plot, words, 2, "--out is missing");
-}
-
-/* ---- Figures ---- */
-
-static void expect_figures(const char *words, const char *const *names, int count)
-{
-    char *text = output_of(command_plot, words, 0), *rest = text;
-    for (int i = 0; i < count; i++) {
-        char *png = format_text("%s/%s.png", results_folder, names[i]);
-        char *svg = format_text("%s/%s.svg", results_folder, names[i]), *found;
-        size_t bytes;
-        found = strsep(&rest, "\n");
-        cr_expect_str_eq(found ? found : "", png);
-        found = strsep(&rest, "\n");
-        cr_expect_str_eq(found ? found : "", svg);
-        char *image = file_text(png, &bytes);
-        cr_assert(image, "%s", fail_text());
-        cr_expect(bytes > 5000 && !memcmp(image, "\x89PNG\r\n\x1a\n", 8) &&
-                      !memcmp(image + bytes - 8, "IEND", 4),
-                  "%s is no whole PNG", png);
-        free(image);
-        image = file_text(svg, &bytes);
-        cr_assert(image, "%s", fail_text());
-        cr_expect(bytes > 2000 && !memcmp(image, "<?xml", 5) && strstr(image, "</svg>"),
-                  "%s is no whole SVG", svg);
-        free(image);
-        free(png);
-        free(svg);
-    }
-    cr_expect_str_eq(rest ? rest : "", "", "more was drawn than expected");
-    free(text);
-}
-
-Test(table, figures_of_speed)
-{
-    char words[256];
-    write_speed();
-    const char *const names[] = {"prefill-llama-3.1-8b-8hosts-nvlink3",
-                                 "speedup-llama-3.1-8b-8hosts-nvlink3",
-                                 "breakdown-llama-3.1-8b-8hosts-nvlink3"};
-    snprintf(words, sizeof words, "plot %s --out %s --preset paper-table14 --keep-data", results_path,
-             results_folder);
-    expect_figures(words, names, 3);
-    /* The curves themselves: a block each, the bound first, the paper's behind ours. */
-    char *file = format_text("%s/%s.dat", results_folder, names[1]);
-    size_t bytes;
-    char *data = file_text(file, &bytes);
-    cr_assert(data, "%s", fail_text());
-    expect_lines(strchr(data, '\n') + 1,
-                 "\"perfect exact (FlashAttn / 8)\"\n32768 8\n65536 8\n\n\n"
-                     "\"FlashAttn\"\n32768 1\n65536 1\n\n\n"
-                     "\"RingAttn\"\n32768 5\n\n\n"
-                     "\"APB\"\n32768 8\n65536 8\n\n\n"
-                     "\"FlashAttn, paper\"\n32768 1\n65536 1\n131072 1\n\n\n"
-                     "\"RingAttn, paper\"\n32768 4.80555556\n65536 4.755\n131072 4.73343849\n\n\n"
-                     "\"Ulysses, paper\"\n32768 6.92\n65536 7.31538462\n131072 7.59746835\n\n\n"
-                     "\"StarAttn, paper\"\n32768 5.1641791\n65536 6.65034965\n131072 8.57428571\n\n\n"
-                     "\"APB, paper\"\n32768 7.06122449\n65536 8.72477064\n131072 10.7562724\n\n\n"
-                     "\"MInference, paper\"\n32768 0.698989899\n65536 1.09059633\n131072 1.97955145\n");
-    free(data);
-    free(file);
-}
-
-Test(table, figures_of_accuracy)
-{
-    char words[256];
-    write_accuracy();
-    const char *const names[] = {"scores-smollm2-1000"}; /* one length: bars */
-    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
-    expect_figures(words, names, 1);
-    char *file = format_text("%s/%s.dat", results_folder, names[0]);
-    size_t bytes;
-    char *data = file_text(file, &bytes);
-    cr_assert(data, "%s", fail_text());
-    /* Without samples an interval has no width; a series that lacks a task's score has no bar. */
-    expect_lines(strchr(data, '\n') + 1, "\"FlashAttn\" 77.5 77.5 77.5 1 \"77.5\"\n"
-                                         "\"APB\" 65 65 65 6 \"65.0\"\n");
-    free(data);
-    free(file);
-}
-
-Test(table, gnuplot_missing_is_one_sentence)
-{
-    char words[256];
-    write_accuracy();
-    setenv("PATH", results_folder, 1);
-    snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
-    expect_refused(command_plot, words, 1, "gnuplot was not found: install the package gnuplot-nox");
 }

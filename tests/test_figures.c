@@ -1,0 +1,99 @@
+/* Figures from small results files: they are whole PNG and SVG files, and the curves behind them are
+ * compared line by line. */
+#include "harness/command/command.h"
+#include "harness/error.h"
+#include "harness/records/csv.h"
+#include "tests/results_fixture.h"
+#include "tests/rows_fixture.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(figures, .init = make_results_folder, .fini = remove_results_folder);
+
+static void expect_figures(const char *words, const char *const *names, int count)
+{
+    char *text = output_of(command_plot, words, 0), *rest = text;
+    for (int i = 0; i < count; i++) {
+        char *png = format_text("%s/%s.png", results_folder, names[i]);
+        char *svg = format_text("%s/%s.svg", results_folder, names[i]), *found;
+        size_t bytes;
+        found = strsep(&rest, "\n");
+        cr_expect_str_eq(found ? found : "", png);
+        found = strsep(&rest, "\n");
+        cr_expect_str_eq(found ? found : "", svg);
+        char *image = file_text(png, &bytes);
+        cr_assert(image, "%s", fail_text());
+        cr_expect(bytes > 5000 && !memcmp(image, "\x89PNG\r\n\x1a\n", 8) &&
+                      !memcmp(image + bytes - 8, "IEND", 4),
+                  "%s is no whole PNG", png);
+        free(image);
+        image = file_text(svg, &bytes);
+        cr_assert(image, "%s", fail_text());
+        cr_expect(bytes > 2000 && !memcmp(image, "<?xml", 5) && strstr(image, "</svg>"),
+                  "%s is no whole SVG", svg);
+        free(image);
+        free(png);
+        free(svg);
+    }
+    cr_expect_str_eq(rest ? rest : "", "", "more was drawn than expected");
+    free(text);
+}
+
+Test(figures, of_speed)
+{
+    char words[256];
+    write_speed();
+    const char *const names[] = {"prefill-llama-3.1-8b-8hosts-nvlink3",
+                                 "speedup-llama-3.1-8b-8hosts-nvlink3",
+                                 "breakdown-llama-3.1-8b-8hosts-nvlink3"};
+    snprintf(words, sizeof words, "plot %s --out %s --preset paper-table14 --keep-data", results_path,
+             results_folder);
+    expect_figures(words, names, 3);
+    /* The curves themselves: a block each, the bound first, the paper's behind ours. */
+    char *file = format_text("%s/%s.dat", results_folder, names[1]);
+    size_t bytes;
+    char *data = file_text(file, &bytes);
+    cr_assert(data, "%s", fail_text());
+    expect_lines(strchr(data, '\n') + 1,
+                 "\"perfect exact (FlashAttn / 8)\"\n32768 8\n65536 8\n\n\n"
+                     "\"FlashAttn\"\n32768 1\n65536 1\n\n\n"
+                     "\"RingAttn\"\n32768 5\n\n\n"
+                     "\"APB\"\n32768 8\n65536 8\n\n\n"
+                     "\"FlashAttn, paper\"\n32768 1\n65536 1\n131072 1\n\n\n"
+                     "\"RingAttn, paper\"\n32768 4.80555556\n65536 4.755\n131072 4.73343849\n\n\n"
+                     "\"Ulysses, paper\"\n32768 6.92\n65536 7.31538462\n131072 7.59746835\n\n\n"
+                     "\"StarAttn, paper\"\n32768 5.1641791\n65536 6.65034965\n131072 8.57428571\n\n\n"
+                     "\"APB, paper\"\n32768 7.06122449\n65536 8.72477064\n131072 10.7562724\n\n\n"
+                     "\"MInference, paper\"\n32768 0.698989899\n65536 1.09059633\n131072 1.97955145\n");
+    free(data);
+    free(file);
+}
+
+Test(figures, of_accuracy)
+{
+    char words[256];
+    write_accuracy();
+    const char *const names[] = {"scores-smollm2-1000"}; /* one length: bars */
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
+    expect_figures(words, names, 1);
+    char *file = format_text("%s/%s.dat", results_folder, names[0]);
+    size_t bytes;
+    char *data = file_text(file, &bytes);
+    cr_assert(data, "%s", fail_text());
+    /* Without samples an interval has no width; a series that lacks a task's score has no bar. */
+    expect_lines(strchr(data, '\n') + 1, "\"FlashAttn\" 77.5 77.5 77.5 1 \"77.5\"\n"
+                                         "\"APB\" 65 65 65 6 \"65.0\"\n");
+    free(data);
+    free(file);
+}
+
+Test(figures, gnuplot_missing_is_one_sentence)
+{
+    char words[256];
+    write_accuracy();
+    setenv("PATH", results_folder, 1);
+    snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
+    expect_refused(command_plot, words, 1, "gnuplot was not found: install the package gnuplot-nox");
+}
