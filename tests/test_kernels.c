@@ -1,14 +1,15 @@
-/* Every operation of the cpu device but attention (test_attention.c), against float64 on random
- * inputs, with outputs poisoned by NaN before and the gaps between rows checked behind; for each of
- * the three compilations of the vector code, with one thread and with several.
+/* Every operation of the cpu device but attention (test_attention.c) and compressors'
+ * (test_kernels_select.c), against float64 on random inputs, with outputs poisoned by NaN before and the
+ * gaps between rows checked behind; for each of the three compilations of the vector code, with one
+ * thread and with several.
  *
  * Tolerances are in float32 epsilons (1.2e-7), of the sum of the absolute values of what was added:
  * a product of length k adds in some k / 16 to k steps whose rounding errors partly cancel, so
  * 2 + sqrt(k) epsilons are held; element-wise results are within a few roundings, 8 epsilons. What
  * only moves values (copies, gathers, conversions to a wider type) must be equal bit for bit. */
 #include "harness/error.h"
-#include "kernels/device.h"
 #include "kernels/hash.h"
+#include "tests/kernels_fixture.h"
 #include "tests/reference_ops.h"
 
 #include <criterion/criterion.h>
@@ -17,62 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static device *dev;
-static const char *const all_lanes[] = {"sse2", "avx2", "avx512"};
-
-/* The test's body once for every compilation of the vector code, with 1 and 3 threads. */
-#define FOR_ALL_LANES                                                                              \
-    for (int each = 0; each < 6 && open_with(all_lanes[each / 2], each % 2 ? 3 : 1);               \
-         dev->close(dev), each++)
-
-static uint64_t draws;
-
-static int open_with(const char *lanes, int threads)
-{
-    draws = 0;
-    setenv("APBENCH_LANES", lanes, 1);
-    dev = device_find("cpu");
-    cr_assert_eq(dev->open(dev, threads), 0);
-    return 1;
-}
-
-static float draw(float bound)
-{
-    return hash_uniform(99, draws++, bound);
-}
-
-static int64_t draw_between(int64_t low, int64_t high) /* both included */
-{
-    return low + (int64_t)(hash_bits(99, draws++) % (uint64_t)(high - low + 1));
-}
-
-static float *random_values(int64_t count, float bound)
-{
-    float *values = alloc_or_die((size_t)count, sizeof *values);
-    for (int64_t i = 0; i < count; i++)
-        values[i] = draw(bound);
-    return values;
-}
-
-static float *poisoned(int64_t count)
-{
-    float *values = alloc_or_die((size_t)count, sizeof *values);
-    for (int64_t i = 0; i < count; i++)
-        values[i] = NAN;
-    return values;
-}
-
-static void expect_close(const float *got, const double *want, const double *weight, int64_t count,
-                         double epsilons, const char *what)
-{
-    for (int64_t i = 0; i < count; i++) {
-        double size = weight ? weight[i] : fabs(want[i]);
-        cr_assert(fabs(got[i] - want[i]) <= epsilons * FLT_EPSILON * size + FLT_MIN,
-                  "%s, element %lld: %.9g, not %.9g (epsilon x %.3g)", what, (long long)i, got[i],
-                  want[i], fabs(got[i] - want[i]) / (FLT_EPSILON * size));
-    }
-}
 
 static void check_gemm(int64_t m, int64_t n, int64_t k, gemm_mode mode, bool with_bias)
 {
@@ -367,100 +312,6 @@ Test(kernels, merge)
         free(out_parts);
         free(lse);
         free(out);
-        free(want);
-    }
-}
-
-Test(kernels, score_query_and_pool)
-{
-    FOR_ALL_LANES for (int rows = 1; rows < 900; rows = rows * 3 + 1) {
-        int heads = 6, kv_heads = 3, head_dim = 2 * (int)draw_between(1, 40);
-        int query_rows = (int)draw_between(1, 50);
-        float *q = random_values(query_rows * heads * head_dim, 1);
-        float *kv = random_values((int64_t)rows * kv_heads * 2 * head_dim, 1);
-        float *scores = poisoned(rows * kv_heads), *pooled = poisoned(rows * kv_heads);
-        double *want = alloc_or_die((size_t)(rows * kv_heads), sizeof *want);
-        double *weight = alloc_or_die((size_t)(rows * kv_heads), sizeof *weight);
-        reference_score_query(want, weight, q, query_rows, kv, rows, heads, kv_heads, head_dim);
-        dev->score_query(dev, scores, q, query_rows, kv, rows, heads, kv_heads, head_dim);
-        expect_close(scores, want, weight, rows * kv_heads, 8, "score_query");
-        dev->max_pool5(dev, pooled, scores, rows, kv_heads);
-        for (int t = 0; t < rows; t++)
-            for (int h = 0; h < kv_heads; h++) {
-                float top = -INFINITY;
-                for (int i = t - 2; i <= t + 2; i++)
-                    if (i >= 0 && i < rows)
-                        top = fmaxf(top, scores[i * kv_heads + h]);
-                cr_assert_eq(pooled[t * kv_heads + h], top);
-            }
-        free(q);
-        free(kv);
-        free(scores);
-        free(pooled);
-        free(want);
-        free(weight);
-    }
-}
-
-/* Scores of both signs up to 200, whose exponentials float32 does not hold. Keys are NaN: only values
- * count. Every seventh row has none but zeros. */
-Test(kernels, weigh_by_norm)
-{
-    FOR_ALL_LANES for (int rows = 1; rows < 2500; rows = rows * 3 + 1) {
-        int kv_heads = (int)draw_between(1, 5), head_dim = 2 * (int)draw_between(1, 70);
-        int64_t pairs = (int64_t)rows * kv_heads;
-        float *kv = random_values(pairs * 2 * head_dim, 2);
-        for (int64_t i = 0; i < pairs; i++)
-            for (int e = 0; e < head_dim; e++) {
-                kv[i * 2 * head_dim + e] = NAN;
-                if (i / kv_heads % 7 == 6)
-                    kv[(i * 2 + 1) * head_dim + e] = 0;
-            }
-        float *scores = random_values(pairs, rows % 2 ? 3 : 200);
-        double *want = alloc_or_die((size_t)pairs, sizeof *want);
-        double *weight = alloc_or_die((size_t)pairs, sizeof *weight);
-        reference_weigh_by_norm(want, scores, kv, rows, kv_heads, head_dim);
-        /* Half of the relative error of a sum of head_dim squares, and two roundings. */
-        for (int64_t i = 0; i < pairs; i++)
-            weight[i] = 2 + sqrt(head_dim) + fabs(scores[i]) + fabs(want[i]);
-        dev->weigh_by_norm(dev, scores, kv, rows, kv_heads, head_dim);
-        for (int64_t i = 0; i < pairs; i++)
-            if (i / kv_heads % 7 == 6) {
-                cr_assert_eq(scores[i], -INFINITY);
-                scores[i] = 0, want[i] = 0;
-            }
-        expect_close(scores, want, weight, pairs, 1, "weigh_by_norm");
-        free(kv);
-        free(scores);
-        free(want);
-        free(weight);
-    }
-}
-
-/* With many ties, both zeros, infinities and NaN (which count as the worst). */
-Test(kernels, top_k)
-{
-    FOR_ALL_LANES for (int trial = 0; trial < 120; trial++) {
-        int64_t rows = draw_between(1, trial % 10 ? 200 : 9000), k = draw_between(0, rows);
-        int kv_heads = (int)draw_between(1, 4);
-        float *scores = random_values(rows * kv_heads, 10);
-        static const float special[] = {NAN, -NAN, INFINITY, -INFINITY, 0, -0.0f, 1, -1,
-                                        FLT_MIN, -1e-42f};
-        for (int64_t i = 0; i < rows * kv_heads; i++) {
-            if (trial % 3 == 0)
-                scores[i] = roundf(scores[i] / 3);
-            if (trial % 2 == 0 && draw_between(0, 2) == 0)
-                scores[i] = special[draw_between(0, 9)];
-        }
-        int32_t *index = alloc_or_die((size_t)(k * kv_heads), sizeof *index);
-        int32_t *want = alloc_or_die((size_t)(k * kv_heads), sizeof *want);
-        memset(index, 0xff, (size_t)(k * kv_heads) * sizeof *index);
-        dev->top_k(dev, index, scores, rows, kv_heads, k);
-        reference_top_k(want, scores, rows, kv_heads, k);
-        for (int64_t i = 0; i < k * kv_heads; i++)
-            cr_assert_eq(index[i], want[i], "trial %d: %d, not %d", trial, index[i], want[i]);
-        free(scores);
-        free(index);
         free(want);
     }
 }
