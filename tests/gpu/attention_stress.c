@@ -1,13 +1,11 @@
-/* Attention over random segment lists, many of them: every kernel against the portable one, element by
- * element, and against float64 sums on the host for sampled rows; two runs must agree bit for bit, and
- * nothing beside the outputs may be written. A call that does not end is named by an alarm.
+/* Attention over random segment lists (support/attention_list.h), many of them: every kernel against the
+ * portable one, element by element, and against float64 sums on the host for sampled rows; two runs must
+ * agree bit for bit, and nothing beside the outputs may be written. A call that does not end is named by
+ * an alarm.
  *
  *     build/tests/gpu/attention_stress [--lists N] [--seed N] [--list I] [--small] [--without WORD]
  *
- * List I of a seed is the same however many are run: --list I runs it alone. Sizes lie about the
- * kernels' tiles (64, 128, 160, 192). Keys, values and queries are places in one pool of random bf16
- * values that is uploaded once, so a list costs its launches and its downloads.
- *
+ * List I of a seed is the same however many are run: --list I runs it alone.
  * Tolerances are those of attention.c against exact sums, and twice as much between two kernels, which
  * may err in opposite ways: 2^-8 of the largest |v| for the probabilities' rounding and the output's own;
  * a whole output's Frobenius distance 2^-6; log-sum-exps a few 2^-20 of the scores' size. They catch a
@@ -15,7 +13,7 @@
 #include "harness/error.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/hash.h"
-#include "kernels/visible.h"
+#include "tests/gpu/support/attention_list.h"
 #include "tests/gpu/support/pair.h"
 
 #include <math.h>
@@ -27,9 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SEGMENTS = 6, ROWS = 700, LENGTH = 900, MOST_HEADS = 32, SAMPLES = 16, GUARD = 1024 };
+enum { SAMPLES = 16, GUARD = 1024 };
 enum { TOLD = 10, WATCHDOG = 30, NO_GPU = 77 };
-static const int64_t POOL = (int64_t)1 << 23;
 
 static const struct {
     const char *name;
@@ -41,12 +38,9 @@ static const struct {
                {"best", ATTENTION_BEST}};
 enum { CHOICES = sizeof choices / sizeof *choices };
 
-static bool small;
 static bool left_out[CHOICES];
-static float *pool;            /* uniform in [-1, 1), exact in bf16 */
-static char *pool_on_gpu;      /* the same */
-static int wrong;              /* of all lists */
-static int64_t list_number;    /* for what is told */
+static int wrong;           /* of all lists */
+static int64_t list_number; /* for what is told */
 static volatile sig_atomic_t at_choice;
 
 /* Outputs on the GPU, each behind and before GUARD poisoned bytes, and what came back from two runs. */
@@ -56,100 +50,7 @@ typedef struct {
     size_t bytes; /* of this list */
 } output;
 static output out, lse;
-static float *start_acc, *start_lse; /* a running result, and on the GPU: */
-static char *start_acc_gpu, *start_lse_gpu;
-
-/* ---- Draws ---- */
-
-static uint64_t draw_seed, draws;
-
-static int64_t between(int64_t low, int64_t high)
-{
-    return low + (int64_t)(hash_bits(draw_seed, draws++) % (uint64_t)(high - low + 1));
-}
-
-/* 0 or 1 to most; half of them near a multiple of a tile's size. */
-static int64_t some_size(int64_t least, int64_t most)
-{
-    static const int64_t tiles[] = {16, 64, 128, 160, 192};
-    if (between(0, 1)) {
-        int64_t tile = tiles[between(0, 4)];
-        int64_t size = tile * between(1, 1 + most / tile) + between(-2, 2);
-        return size < least ? least : size > most ? most : size;
-    }
-    return between(least, most);
-}
-
-/* ---- A list ---- */
-
-typedef struct {
-    attn_call cpu, gpu; /* the same, with places in `pool` and in `pool_on_gpu` */
-    attn_segment cpu_segments[SEGMENTS], gpu_segments[SEGMENTS];
-    bool with_lse;
-    double score_size; /* about the largest |score| */
-} list;
-
-/* `count` elements somewhere in the pool; 16-byte aligned. */
-static int64_t place_of(int64_t count)
-{
-    return 8 * between(0, (POOL - count) / 8);
-}
-
-static void draw_segment(list *l)
-{
-    int d = l->cpu.head_dim, kv_heads = l->cpu.kv_heads;
-    int64_t rows = l->cpu.rows, length = between(0, 9) ? some_size(0, small ? 100 : LENGTH) : 0;
-    int64_t begin = between(0, rows), end = between(begin, rows);
-    if (between(0, 2) == 0)
-        begin = 0, end = rows;
-    int64_t offsets[] = {between(-20, 20), between(-2 * rows - 3, length + 5), length, 0, INT64_MAX,
-                         INT64_MIN, length - 1};
-    bool as_cache = between(0, 1);
-    attn_segment s = {.length = length, .row_begin = begin, .row_end = end,
-                      .causal_offset = offsets[between(0, 6)]};
-    s.head_stride = as_cache ? 2 * d : d + 8 * between(0, 2);
-    s.row_stride = s.head_stride * kv_heads + (as_cache ? 0 : 8 * between(0, 3));
-    int64_t k = place_of(length * s.row_stride);
-    int64_t v = as_cache ? k + d : place_of(length * s.row_stride);
-    int i = l->cpu.segment_count++;
-    l->gpu.segment_count++;
-    l->cpu_segments[i] = l->gpu_segments[i] = s;
-    l->cpu_segments[i].k = pool + k, l->cpu_segments[i].v = pool + v;
-    l->gpu_segments[i].k = pool_on_gpu + 2 * k, l->gpu_segments[i].v = pool_on_gpu + 2 * v;
-}
-
-static void draw_list(list *l, uint64_t seed)
-{
-    draw_seed = seed, draws = 0;
-    *l = (list){0};
-    attn_call *c = &l->cpu;
-    c->head_dim = between(0, 1) ? 128 : 64;
-    c->kv_heads = (int)between(1, small ? 2 : 4);
-    c->heads = c->kv_heads * (int)between(1, 8);
-    c->rows = between(0, 3) ? some_size(1, small ? 70 : ROWS) : between(1, 8);
-    /* Scores of up to 16 and mostly 2; every fifth list has them 16 times as large. */
-    float factor = between(0, 4) ? 2 : 32;
-    c->scale = factor / sqrtf((float)c->head_dim);
-    l->score_size = factor * sqrt((double)c->head_dim);
-    c->q_row_stride = c->heads * c->head_dim + 8 * between(0, 3);
-    int kind = (int)between(0, 3); /* out, out, acc, fold */
-    l->with_lse = kind > 0;
-    c->fold = kind == 3;
-    c->out_row_stride = c->heads * c->head_dim + 8 * between(0, 3);
-    int64_t q = place_of(c->rows * c->q_row_stride), pairs = c->rows * c->heads;
-    l->gpu = *c;
-    c->q = pool + q, l->gpu.q = pool_on_gpu + 2 * q;
-    c->segments = l->cpu_segments, l->gpu.segments = l->gpu_segments;
-    if (kind < 2)
-        l->gpu.out = out.gpu + GUARD;
-    else
-        l->gpu.acc = (float *)(out.gpu + GUARD);
-    l->gpu.lse = l->with_lse ? (float *)(lse.gpu + GUARD) : NULL;
-    out.bytes = (size_t)(kind < 2 ? c->rows * c->out_row_stride * 2 : pairs * c->head_dim * 4);
-    lse.bytes = (size_t)pairs * 4;
-    for (int64_t segments = between(0, SEGMENTS); segments > 0; segments--)
-        draw_segment(l);
-}
+static char *start_acc_gpu, *start_lse_gpu; /* the running result that lists fold into */
 
 static void tell(const list *l, const char *choice, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -176,6 +77,20 @@ static bool poisoned(const char *bytes, size_t count)
         if (bytes[i] != (char)0xFF)
             return false;
     return true;
+}
+
+/* The call writes behind the guards. */
+static void set_outputs(list *l)
+{
+    int64_t pairs = l->cpu.rows * l->cpu.heads;
+    if (l->to_acc)
+        l->gpu.acc = (float *)(out.gpu + GUARD);
+    else
+        l->gpu.out = out.gpu + GUARD;
+    l->gpu.lse = l->with_lse ? (float *)(lse.gpu + GUARD) : NULL;
+    out.bytes = (size_t)(l->to_acc ? pairs * l->cpu.head_dim * 4
+                                   : l->cpu.rows * l->cpu.out_row_stride * 2);
+    lse.bytes = (size_t)pairs * 4;
 }
 
 static void fetch(output *o, int run)
@@ -295,65 +210,6 @@ static void expect_like(const list *l, const char *choice, const char *want_out,
 
 /* ---- Exact sums of sampled rows ---- */
 
-typedef struct {
-    int64_t pair;
-    double lse, values[128];
-} exact_row;
-
-static void compute_exact(const list *l, exact_row *x)
-{
-    const attn_call *c = &l->cpu;
-    int d = c->head_dim, head = (int)(x->pair % c->heads), kv_head = head / (c->heads / c->kv_heads);
-    int64_t row = x->pair / c->heads;
-    const float *q = (const float *)c->q + row * c->q_row_stride + head * d;
-    double top = -INFINITY, sum = 0;
-    memset(x->values, 0, sizeof x->values);
-    if (c->fold && start_lse[x->pair] != -INFINITY) {
-        top = start_lse[x->pair], sum = 1;
-        for (int e = 0; e < d; e++)
-            x->values[e] = start_acc[x->pair * d + e];
-    }
-    for (int i = 0; i < c->segment_count; i++) {
-        const attn_segment *s = &c->segments[i];
-        int64_t seen = visible_keys(s, row);
-        for (int64_t key = 0; key < seen; key++) {
-            int64_t skip = key * s->row_stride + kv_head * s->head_stride;
-            const float *k = (const float *)s->k + skip, *v = (const float *)s->v + skip;
-            double score = 0;
-            for (int e = 0; e < d; e++)
-                score += (double)q[e] * k[e];
-            score *= c->scale;
-            if (score > top) {
-                double factor = exp(top - score);
-                sum *= factor;
-                for (int e = 0; e < d; e++)
-                    x->values[e] *= factor;
-                top = score;
-            }
-            double weight = exp(score - top);
-            sum += weight;
-            for (int e = 0; e < d; e++)
-                x->values[e] += weight * v[e];
-        }
-    }
-    x->lse = sum > 0 ? top + log(sum) : -INFINITY;
-    for (int e = 0; e < d && sum > 0; e++)
-        x->values[e] /= sum;
-}
-
-/* Rows at the ends of ranges and of tiles, and others. */
-static int64_t sampled_row(const list *l)
-{
-    int64_t rows = l->cpu.rows, row = between(0, rows - 1);
-    if (between(0, 1) && l->cpu.segment_count) {
-        const attn_segment *s = &l->cpu_segments[between(0, l->cpu.segment_count - 1)];
-        row = (between(0, 1) ? s->row_begin : s->row_end) - between(0, 1);
-    } else if (between(0, 1)) {
-        row = row / 64 * 64 - between(0, 1);
-    }
-    return row < 0 ? 0 : row >= rows ? rows - 1 : row;
-}
-
 static void expect_exact(const list *l, const char *choice, const exact_row *exact)
 {
     for (int i = 0; i < SAMPLES; i++) {
@@ -392,8 +248,9 @@ static void run_list(uint64_t seed, char *want_out, char *want_lse)
     list l;
     exact_row exact[SAMPLES];
     draw_list(&l, hash_bits(seed, (uint64_t)list_number));
+    set_outputs(&l);
     for (int i = 0; i < SAMPLES; i++)
-        exact[i].pair = sampled_row(&l) * l.cpu.heads + between(0, l.cpu.heads - 1);
+        exact[i].pair = list_sampled_row(&l) * l.cpu.heads + list_between(0, l.cpu.heads - 1);
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < SAMPLES; i++)
         compute_exact(&l, &exact[i]);
@@ -435,37 +292,24 @@ static void *pinned(size_t bytes)
     return memory;
 }
 
-/* The pool, a running result (a tenth of it of rows that saw nothing so far), and places for outputs. */
+/* What lists read, and places for what they write, on the GPU. */
 static void prepare(uint64_t seed)
 {
-    int64_t pairs = (int64_t)ROWS * MOST_HEADS, values = pairs * 128;
-    pool = alloc_or_die((size_t)POOL, sizeof *pool);
-    uint16_t *halves = alloc_or_die((size_t)POOL, sizeof *halves);
+    int64_t pairs = (int64_t)LIST_ROWS * LIST_HEADS, values = pairs * LIST_HEAD_DIM;
+    lists_prepare(seed);
+    uint16_t *halves = alloc_or_die((size_t)LIST_POOL, sizeof *halves);
 #pragma omp parallel for
-    for (int64_t i = 0; i < POOL; i++) {
+    for (int64_t i = 0; i < LIST_POOL; i++) {
         uint32_t bits;
-        pool[i] = round_to_bf16(hash_uniform(seed, (uint64_t)i, 1));
-        memcpy(&bits, &pool[i], sizeof bits);
+        memcpy(&bits, &list_pool[i], sizeof bits);
         halves[i] = (uint16_t)(bits >> 16);
     }
-    pool_on_gpu = gpu_memory((size_t)POOL * 2);
-    gpu->upload(gpu, pool_on_gpu, halves, (size_t)POOL * 2);
-    start_acc = alloc_or_die((size_t)values, sizeof *start_acc);
-    start_lse = alloc_or_die((size_t)pairs, sizeof *start_lse);
-    for (int64_t i = 0; i < pairs; i++)
-        start_lse[i] = hash_bits(seed + 1, (uint64_t)i) % 10 ? hash_uniform(seed + 2, (uint64_t)i, 8)
-                                                             : -INFINITY;
+    list_pool_on_gpu = gpu_memory((size_t)LIST_POOL * 2);
+    gpu->upload(gpu, list_pool_on_gpu, halves, (size_t)LIST_POOL * 2);
     start_acc_gpu = gpu_memory((size_t)values * 4);
     start_lse_gpu = gpu_memory((size_t)pairs * 4);
-    /* Which head size reads a row is not known yet: all values that belong to an empty row of either
-     * size are 0. */
-    for (int64_t i = 0; i < values; i++) {
-        bool empty = start_lse[i / 128] == -INFINITY ||
-                     (i / 64 < pairs && start_lse[i / 64] == -INFINITY);
-        start_acc[i] = empty ? 0 : hash_uniform(seed + 3, (uint64_t)i, 1);
-    }
-    gpu->upload(gpu, start_acc_gpu, start_acc, (size_t)values * 4);
-    gpu->upload(gpu, start_lse_gpu, start_lse, (size_t)pairs * 4);
+    gpu->upload(gpu, start_acc_gpu, list_start_acc, (size_t)values * 4);
+    gpu->upload(gpu, start_lse_gpu, list_start_lse, (size_t)pairs * 4);
     gpu->sync(gpu);
     free(halves);
     out.gpu = gpu_memory((size_t)values * 4 + 2 * GUARD);
@@ -491,7 +335,7 @@ int main(int argc, char **argv)
     bool given = false;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--small")) {
-            small = true;
+            list_small = true;
             continue;
         }
         if (i + 1 == argc)
@@ -509,7 +353,7 @@ int main(int argc, char **argv)
         else
             return usage(argv[0]);
     }
-    if (small && !given)
+    if (list_small && !given)
         lists = 5;
     gpu = device_find("cuda");
     if (!gpu || gpu->open(gpu, 0)) {
@@ -520,9 +364,9 @@ int main(int argc, char **argv)
         left_out[c] |= strstr(choices[c].name, "hopper") && cuda_of(gpu)->capability != 90;
     prepare(seed);
     signal(SIGALRM, hung);
-    size_t values = (size_t)ROWS * MOST_HEADS * 128 * 4;
+    size_t values = (size_t)LIST_ROWS * LIST_HEADS * LIST_HEAD_DIM * 4;
     char *want_out = alloc_or_die(values + 2 * GUARD, 1);
-    char *want_lse = alloc_or_die((size_t)ROWS * MOST_HEADS * 4 + 2 * GUARD, 1);
+    char *want_lse = alloc_or_die((size_t)LIST_ROWS * LIST_HEADS * 4 + 2 * GUARD, 1);
     struct timespec begun, now;
     clock_gettime(CLOCK_MONOTONIC, &begun);
     for (list_number = first; list_number < first + lists; list_number++)
