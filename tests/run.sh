@@ -21,14 +21,7 @@ limit=900 # seconds for one suite or check: only a hang gets there
 
 passed=0 failed=0 skipped=0
 
-wanted() {
-    [ ${#words[@]} = 0 ] && return
-    local word
-    for word in "${words[@]}"; do
-        case $1 in *"$word"*) return 0 ;; esac
-    done
-    return 1
-}
+. tests/wanted.sh
 
 # tally NAME LOG PASSED FAILED SKIPPED
 tally() {

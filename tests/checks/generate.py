@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+from verdict import finish, report
+
 PROGRAM = os.environ["APBENCH"]
 SCRATCH = pathlib.Path(os.environ["SCRATCH"])
 DATA = pathlib.Path("tests/data")
@@ -25,14 +27,6 @@ CHECKPOINTS = DATA / "checkpoints"
 TOLERANCE = 1e-3
 
 HANGS = 180  # seconds: any call here takes a few
-
-failures = 0
-
-
-def report(name, why=None):
-    global failures
-    failures += why is not None
-    print(f"not ok {name}: {why}" if why else f"ok {name}", flush=True)
 
 
 def generate(model, text, *flags, launcher=()):
@@ -198,4 +192,4 @@ def mpi():
 
 
 {"reference": reference, "mpi": mpi}[sys.argv[1]]()
-sys.exit(failures > 0)
+finish()

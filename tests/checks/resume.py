@@ -9,8 +9,9 @@ import csv
 import os
 import pathlib
 import subprocess
-import sys
 import time
+
+from verdict import finish, report
 
 PROGRAM = os.environ["APBENCH"]
 SCRATCH = pathlib.Path(os.environ["SCRATCH"])
@@ -19,14 +20,6 @@ SWEEP = [PROGRAM, "speed", "--models", "tests/data/checkpoints/yi-sharded-f32", 
          "--reps", "2", "--warmup", "0", "--new-tokens", "2", "--threads", "1"]
 INPUTS = ["model", "method", "options", "hosts", "length", "link", "reps", "seed"]
 HANGS = 300  # seconds
-
-failures = 0
-
-
-def report(name, why=None):
-    global failures
-    failures += why is not None
-    print(f"not ok {name}: {why}" if why else f"ok {name}", flush=True)
 
 
 def start(out, log):
@@ -106,4 +99,4 @@ def main():
 
 
 main()
-sys.exit(failures > 0)
+finish()

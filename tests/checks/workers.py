@@ -14,8 +14,9 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
+
+from verdict import finish, report
 
 PROGRAM = os.environ["APBENCH"]
 SCRATCH = pathlib.Path(os.environ["SCRATCH"])
@@ -23,14 +24,6 @@ ROWS, BROKEN = 60, (4, 22)  # good rows, and the lines of the broken ones
 METHODS = "flash,star:anchor=256,apb:anchor=256:passing=32"
 TIMES = ("date", "seconds", "workers")  # what differs from run to run
 HANGS = 120  # seconds
-
-failures = 0
-
-
-def report(name, why=None):
-    global failures
-    failures += why is not None
-    print(f"not ok {name}: {why}" if why else f"ok {name}", flush=True)
 
 
 def write_model():
@@ -280,4 +273,4 @@ def main():
 
 
 main()
-sys.exit(failures > 0)
+finish()

@@ -38,14 +38,7 @@ run_target() {
     return 1
 }
 
-wanted() {
-    [ ${#words[@]} = 0 ] && return
-    local word
-    for word in "${words[@]}"; do
-        case $1 in *"$word"*) return 0 ;; esac
-    done
-    return 1
-}
+. "$here/../wanted.sh"
 
 cores=$(nproc) status=0 running=0
 for source in "$here"/*.c; do

@@ -21,14 +21,7 @@ passed=0 failed=0 skipped=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-wanted() {
-    [ ${#words[@]} = 0 ] && return
-    local word
-    for word in "${words[@]}"; do
-        case $1 in *"$word"*) return 0 ;; esac
-    done
-    return 1
-}
+. "$(dirname "$0")/../wanted.sh"
 
 # tally NAME STATUS: what the log says, into the totals
 tally() {
