@@ -7,6 +7,7 @@
  * equal bits. */
 #include "kernels/cuda/attention/combine.h"
 #include "kernels/cuda/attention/hopper/launch.h"
+#include "kernels/cuda/attention/parts.h"
 #include "kernels/cuda/attention/sm80.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/visible.h"
@@ -20,9 +21,6 @@ static const double log2_e = 1.4426950408889634;
  * heads 32/8 of 128: 50 rows 0.90 of its rate over 2K keys, 1.80 over 16K, 2.4 over 128K; one row 0.80 over
  * 4K, 1.09 over 16K, 1.03 over 128K. */
 enum { MANY_KEYS = 8 << 10 };
-
-/* A part of fewer tiles costs more to combine than it gains. */
-enum { LEAST_TILES_OF_A_PART = 4 };
 
 attention_choice cuda_attention_choice = ATTENTION_BEST;
 
@@ -110,27 +108,6 @@ static const attention_shape *shape_for(int head_dim, bool packed)
     exit(1);
 }
 
-static int64_t tiles_of(int64_t count, int64_t size)
-{
-    return (count + size - 1) / size;
-}
-
-/* Parts of the keys that fill the GPU with blocks. */
-static int choose_splits(const cuda_state *state, const attention_shape *shape,
-                         const attention_arguments *a)
-{
-    int64_t key_tiles = 0;
-    for (int i = 0; i < a->segment_count; i++)
-        key_tiles += tiles_of(a->segments[i].length, shape->keys);
-    int64_t blocks = (int64_t)a->tiles * a->kv_heads;
-    int64_t wanted = (int64_t)state->multiprocessors * shape->blocks / blocks;
-    size_t part = (size_t)a->rows * (size_t)a->heads * (size_t)(shape->head_dim + 1) * sizeof(float);
-    int64_t room = (int64_t)(CUDA_SCRATCH / part);
-    int64_t most = key_tiles / LEAST_TILES_OF_A_PART;
-    most = most < room ? most : room;
-    return (int)clamp(wanted, 1, most > 1 ? most : 1);
-}
-
 void cuda_attention(device *d, const attn_call *call)
 {
     cuda_state *state = cuda_of(d);
@@ -158,14 +135,12 @@ void cuda_attention(device *d, const attn_call *call)
     if (choice == ATTENTION_PACKED || (choice != ATTENTION_PORTABLE && few)) {
         shape = shape_for(call->head_dim, true);
         a.tiles = (int32_t)tiles_of(call->rows * a.group, shape->rows);
-        a.splits = choose_splits(state, shape, &a);
+        a.splits = choose_parts(&a, call->head_dim, shape->keys,
+                                (int64_t)state->multiprocessors * shape->blocks);
         blocks = (int64_t)a.tiles * a.kv_heads * a.splits;
     }
-    if (a.splits > 1) {
-        a.part_acc = state->scratch;
-        a.part_lse = a.part_acc + (size_t)a.splits * (size_t)a.rows * (size_t)a.heads *
-                                      (size_t)call->head_dim;
-    }
+    if (a.splits > 1)
+        place_parts(&a, call->head_dim, state->scratch);
     void *arguments[] = {&a};
     cuda_must(cudaFuncSetAttribute(shape->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                    shape->shared_bytes), "attention");

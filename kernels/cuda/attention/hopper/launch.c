@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/attention/combine.h"
 #include "kernels/cuda/attention/hopper/hopper.h"
+#include "kernels/cuda/attention/parts.h"
 #include "kernels/cuda/cuda.h"
 
 #include <stdio.h>
@@ -104,11 +105,6 @@ bool hopper_takes(const cuda_state *state, const attention_arguments *call, int 
     return good;
 }
 
-static size_t part_bytes(const attention_arguments *call, int head_dim)
-{
-    return (size_t)call->rows * (size_t)call->heads * (size_t)(head_dim + 1) * sizeof(float);
-}
-
 bool hopper_takes_packed(const cuda_state *state, const attention_arguments *call, int head_dim)
 {
     return hopper_takes(state, call, head_dim) &&
@@ -146,7 +142,7 @@ void hopper_attention(cuda_state *state, const attention_arguments *call, int he
 {
     const hopper_shape *shape = hopper_shape_for(head_dim, false);
     hopper_arguments a = {.call = *call, .turn = state->turn};
-    a.call.tiles = (call->rows + shape->rows - 1) / shape->rows;
+    a.call.tiles = (int32_t)tiles_of(call->rows, shape->rows);
     a.works = a.call.tiles * call->heads;
     encode(&a.q, call->q, head_dim, call->heads, call->rows, call->q_row_stride, head_dim,
            shape->rows);
@@ -156,33 +152,15 @@ void hopper_attention(cuda_state *state, const attention_arguments *call, int he
     launch(state, &a, shape);
 }
 
-/* Parts of the keys, so that each block has one work, of four tiles at least. */
-static int choose_parts(const cuda_state *state, const attention_arguments *call,
-                        const hopper_shape *shape)
-{
-    enum { LEAST_TILES_OF_A_PART = 4 };
-    int64_t key_tiles = 0;
-    for (int i = 0; i < call->segment_count; i++)
-        key_tiles += (call->segments[i].length + shape->keys - 1) / shape->keys;
-    int64_t parts = most_blocks(state) / ((int64_t)call->tiles * call->kv_heads);
-    int64_t room = (int64_t)(CUDA_SCRATCH / part_bytes(call, shape->head_dim));
-    int64_t most = key_tiles / LEAST_TILES_OF_A_PART;
-    most = most < room ? most : room;
-    parts = parts < most ? parts : most;
-    return parts > 1 ? (int)parts : 1;
-}
-
 void hopper_attention_packed(cuda_state *state, const attention_arguments *call, int head_dim)
 {
     const hopper_shape *shape = hopper_shape_for(head_dim, true);
     hopper_arguments a = {.call = *call, .turn = state->turn};
     a.tile_rows = shape->rows / call->group;
-    a.call.tiles = (call->rows + a.tile_rows - 1) / a.tile_rows;
-    a.call.splits = choose_parts(state, &a.call, shape);
+    a.call.tiles = (int32_t)tiles_of(call->rows, a.tile_rows);
+    a.call.splits = choose_parts(&a.call, head_dim, shape->keys, most_blocks(state));
     a.works = a.call.tiles * call->kv_heads * a.call.splits;
-    a.call.part_acc = state->scratch;
-    a.call.part_lse = a.call.part_acc + (size_t)a.call.splits * (size_t)call->rows *
-                                            (size_t)call->heads * (size_t)head_dim;
+    place_parts(&a.call, head_dim, state->scratch);
     encode_packed(&a.q, call, head_dim, a.tile_rows);
     launch(state, &a, shape);
     combine_parts(&a.call, head_dim, state->stream);
