@@ -42,11 +42,9 @@ int query_attend(query_context *x)
     size_t out_bytes = q_bytes(c, dev, x->rows);
     size_t lse_bytes = (size_t)(x->rows * c->shape.heads) * sizeof(float);
     bool alone = c->hosts == 1 || x->all;
-    attn_segment segments[MOST_KEYS_AT_ONCE];
-    int count = 0;
-    for (int rank = 0; rank < c->hosts; rank++)
-        if (x->all || rank == links->rank)
-            segments[count++] = segment_of(x, rank, x->all ? &x->all[rank] : &x->own);
+    attn_segment segments[MOST_KEYS_AT_ONCE] = {segment_of(x, links->rank, &x->own)};
+    for (int rank = 0; x->all && rank < c->hosts; rank++)
+        segments[rank] = segment_of(x, rank, &x->all[rank]);
     attn_call call = {
         .rows = x->rows,
         .heads = c->shape.heads,
@@ -59,7 +57,7 @@ int query_attend(query_context *x)
         .out_row_stride = (int64_t)c->shape.heads * c->shape.head_dim,
         .lse = alone ? NULL : b.lses + (size_t)links->rank * (size_t)(x->rows * c->shape.heads),
         .segments = segments,
-        .segment_count = count,
+        .segment_count = x->all ? c->hosts : 1,
     };
     RANGE(links->time, PART_ATTENTION)
     dev->attention(dev, &call);
