@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bench import relative
 from ours import Ours
 from turns import Clock, identity, in_turn, size, tokens, write_csv
 
@@ -118,15 +119,6 @@ class Problem:
                 lse[i, h * group:(h + 1) * group] = torch.logsumexp(scores, dim=1)
                 out[i, h * group:(h + 1) * group] = torch.softmax(scores, dim=1) @ v[:row + 1]
         return out, lse
-
-
-def relative(a, b):
-    """||a - b|| / ||b|| in float32 pieces; NaN anywhere gives NaN."""
-    difference = norm = 0.0
-    for x, y in zip(a.split(4096), b.split(4096)):
-        difference += (x.float() - y.float()).square().sum(dtype=torch.float64).item()
-        norm += y.float().square().sum(dtype=torch.float64).item()
-    return math.sqrt(difference / norm)
 
 
 def worst(a, b):

@@ -19,24 +19,18 @@ missed; the exit status is 1 only for wrong results.
 
 import argparse
 import math
-import statistics
 import sys
 import time
 
 import torch
-import torch.nn.functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attention_error import errors
+from bench import (BEST, HOPPER, HOPPER_PACKED, PACKED, PORTABLE, Bench, keys_of, random, turning)
 from ours import Ours, Segment
-from turns import Clock, identity, in_turn, size, tokens, write_csv
+from turns import Clock, identity, size, tokens, write_csv
 
 SECTIONS = ["causal", "ring", "apb", "short", "decode", "error"]
 LLAMA, QWEN, YI, SMOLLM2 = (32, 8, 128), (40, 8, 128), (56, 8, 128), (9, 3, 64)
-BACKENDS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "fa2": SDPBackend.FLASH_ATTENTION}
-CHOICE = "cuda_attention_choice"  # kernels/cuda/cuda.h
-BEST, PORTABLE, PACKED, HOPPER, HOPPER_PACKED = range(5)
-MOST_ERROR = 1e-2  # of a result's norm: bf16 leaves 2e-3 to 4e-3, a wrong key or mask far more
 # The paper's table 14 (methods/apb.c): anchor and passing tokens by length, and a query of 50.
 APB, QUERY, HOSTS = {32 << 10: (1024, 512), 64 << 10: (2048, 1024), 128 << 10: (4096, 2048)}, 50, 8
 # Bars of causal calls against cuDNN.
@@ -59,153 +53,6 @@ def parse():
                      f"{', '.join(SECTIONS)}")
     options.budget = options.budget or (50 if options.quick else 220)
     return options
-
-
-def random(*sizes):
-    return torch.randn(sizes, dtype=torch.bfloat16, device="cuda")
-
-
-def relative(a, b):
-    """||a - b|| / ||b||, NaN when there is a NaN."""
-    difference = norm = 0.0
-    for x, y in zip(a.split(4096), b.split(4096)):
-        difference += (x.float() - y.float()).square().sum(dtype=torch.float64).item()
-        norm += y.float().square().sum(dtype=torch.float64).item()
-    return math.sqrt(difference / norm)
-
-
-def keys_of(kv):
-    return kv[:, :, 0], kv[:, :, 1]
-
-
-def batched(x):
-    """[tokens, heads, d] as [1, heads, tokens, d]."""
-    return x.permute(1, 0, 2).unsqueeze(0)
-
-
-class Peer:
-    """One backend of torch's scaled_dot_product_attention."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def call(self, q, kv, causal):
-        """A function that queues the call and returns [rows, heads, d]."""
-        operands = [batched(x) for x in (q, *keys_of(kv))]
-        grouped = q.shape[1] != kv.shape[1]
-
-        def run():
-            return F.scaled_dot_product_attention(*operands, is_causal=causal, enable_gqa=grouped)[
-                0].permute(1, 0, 2)
-        return run
-
-    def partial(self, q, kv, causal):
-        """Output [1, heads, rows, d] and log-sum-exp [1, heads, rows]."""
-        operands = [batched(x) for x in (q, *keys_of(kv))]
-        aten = torch.ops.aten
-        if self.name == "cudnn":
-            found = aten._scaled_dot_product_cudnn_attention(*operands, None, True, 0.0, causal)
-        else:
-            found = aten._scaled_dot_product_flash_attention(*operands, 0.0, causal)
-        return found[0], found[1].reshape(1, q.shape[1], q.shape[0])
-
-    def turns(self, runs):
-        work = turning(runs)
-
-        def within(calls):
-            with sdpa_kernel(BACKENDS[self.name]):
-                work(calls)
-        return within
-
-    def once(self, run):
-        with sdpa_kernel(BACKENDS[self.name]):
-            return run()
-
-
-def turning(runs):
-    """A work that goes round the functions, one for each set of inputs."""
-    at = [0]
-
-    def work(calls):
-        for _ in range(calls):
-            runs[at[0] % len(runs)]()
-            at[0] += 1
-    return work
-
-
-class Bench:
-    def __init__(self, options, library, clock, same):
-        self.options, self.library, self.clock, self.same = options, library, clock, same
-        self.rows, self.failures, self.below, self.skipped = [], [], [], 0
-        self.begun = time.time()
-        self.peers = [Peer(name) for name in BACKENDS]
-        self.cache = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 50 << 20)
-        self.seconds = 0.5 if options.quick else 0.9  # of rounds for a case
-
-    def sets(self, bytes_of_one):
-        """How many sets of inputs go round, so that none is found in the L2 cache."""
-        return max(1, min(8, math.ceil(2 * self.cache / bytes_of_one)))
-
-    def spent(self, label):
-        if time.time() - self.begun < self.options.budget:
-            return False
-        self.skipped += 1
-        print(f"skip {label}: the budget of {self.options.budget:g} s is spent", flush=True)
-        return True
-
-    def wrong(self, label, what):
-        self.failures.append(f"{label}: {what}")
-        print(f"not ok {label}: {what}", flush=True)
-
-    def expect(self, label, got, want, most=MOST_ERROR):
-        error = relative(got, want)
-        if not error < most:
-            self.wrong(label, f"relative difference {error:.3g}, {most:g} allowed")
-
-    def bar(self, label, what, ratio, least):
-        if ratio >= least:
-            return ""
-        self.below.append(f"{label}: {what} {ratio:.3f}, the bar is {least:g}")
-        return f"  below {least:g}"
-
-    def ours(self, runs, choice=BEST):
-        work = turning(runs)
-
-        def chosen(calls):
-            self.library.set(CHOICE, choice)
-            work(calls)
-            self.library.set(CHOICE, BEST)
-        return chosen
-
-    def refused(self, label, name, error):
-        print(f"     {label}: {name} refuses: {str(error).splitlines()[0]}", flush=True)
-
-    def measure(self, section, label, works, amounts, unit="TFLOP/s", scale=1e12, **columns):
-        """Times the works in turn; the first is ours. Returns {name: (rate, ratio of the first's rate
-        to it)}."""
-        times, calls = in_turn(works, self.clock, self.seconds)
-        first = next(iter(works))
-        found = {}
-        for name, (seconds, mhz) in times.items():
-            rate = amounts[name] / statistics.median(seconds) / scale
-            ratio = statistics.median(theirs / amounts[name] / (ours / amounts[first])
-                                      for theirs, ours in zip(seconds, times[first][0]))
-            found[name] = rate, ratio
-            self.rows.append({
-                "section": section, "case": label, "heads": "", "kv_heads": "", "head_dim": "",
-                "rows": "", "keys": "", "rank": "", "kernel": name,
-                "seconds": f"{statistics.median(seconds):.8f}", "rate": f"{rate:.2f}", "unit": unit,
-                "ratio": f"{ratio:.4f}", "least_s": f"{min(seconds):.8f}",
-                "most_s": f"{max(seconds):.8f}", "mhz": mhz, "rounds": len(seconds), "calls": calls,
-            } | columns | self.same)
-        if self.options.out:
-            write_csv(self.options.out, self.rows)
-        return found
-
-    def line(self, label, found, tail=""):
-        text = "  ".join(f"{name} {rate:7.1f}" + (f" ({ratio:.3f})" if i else "")
-                         for i, (name, (rate, ratio)) in enumerate(found.items()))
-        print(f"{label:34} {text}{tail}   [{time.time() - self.begun:.0f} s]", flush=True)
 
 
 def columns_of(shape, rows, keys, rank=""):
@@ -241,15 +88,8 @@ def causal_case(bench, label, shape, length):
             for (q, kv), out in zip(inputs, outs)]
     runs[0]()
     works = {"ours": bench.ours(runs)}
-    for peer in bench.peers:
-        if bench.options.quick and peer.name == "fa2" and length > 32 << 10:
-            continue
-        theirs = [peer.call(q, kv, True) for q, kv in inputs]
-        try:
-            bench.expect(f"{label} ours to {peer.name}", outs[0], peer.once(theirs[0]))
-            works[peer.name] = peer.turns(theirs)
-        except RuntimeError as error:
-            bench.refused(label, peer.name, error)
+    bench.add_peers(works, label, lambda peer: [peer.call(q, kv, True) for q, kv in inputs], outs[0],
+                    without=["fa2"] if bench.options.quick and length > 32 << 10 else [])
     flops = 4 * (length * (length + 1) / 2) * heads * width
     found = bench.measure("causal", label, works, dict.fromkeys(works, flops),
                           **columns_of(shape, length, length))
@@ -293,13 +133,7 @@ def ring_case(bench, label, shape, length):
     stored[0]()
     bench.expect(f"{label} folded in twice to stored", accs[0], outs[0])
     works = {"ours": bench.ours(stored)}
-    for peer in bench.peers:
-        theirs = [peer.call(q, kv, False) for q, kv in inputs]
-        try:
-            bench.expect(f"{label} ours to {peer.name}", outs[0], peer.once(theirs[0]))
-            works[peer.name] = peer.turns(theirs)
-        except RuntimeError as error:
-            bench.refused(label, peer.name, error)
+    bench.add_peers(works, label, lambda peer: [peer.call(q, kv, False) for q, kv in inputs], outs[0])
     works |= {"acc": bench.ours(fresh), "fold": bench.ours(folding)}
     flops = 4 * length * length * heads * width
     found = bench.measure("ring", label, works, dict.fromkeys(works, flops),
@@ -375,14 +209,8 @@ def apb_case(bench, label, shape, length, rank):
          for q, kv in causals])}
     amounts = {"ours": 4 * pairs * heads * width,
                "causal": 4 * (equal * (equal + 1) / 2) * heads * width}
-    for peer in bench.peers:
-        theirs = [x.several_calls(peer) for x in inputs]
-        try:
-            bench.expect(f"{label} ours to {peer.name}'s calls", first.out, peer.once(theirs[0]))
-            works[peer.name + "s"] = peer.turns(theirs)
-            amounts[peer.name + "s"] = amounts["ours"]
-        except RuntimeError as error:
-            bench.refused(label, peer.name, error)
+    bench.add_peers(works, label, lambda peer: [x.several_calls(peer) for x in inputs], first.out, "s")
+    amounts = dict.fromkeys(works, amounts["ours"]) | amounts
     found = bench.measure("apb", label, works, amounts,
                           **columns_of(shape, first.rows, sum(s.k.shape[0] for s in first.segments()),
                                        rank))
@@ -416,8 +244,7 @@ def short(bench):
             works[name](1)
             want = out.clone() if want is None else want
             bench.expect(f"{label} {name}", out, want)
-        for peer in bench.peers:
-            works[peer.name] = peer.turns([peer.call(q, kv, not keys)])
+        bench.add_peers(works, label, lambda peer: [peer.call(q, kv, not keys)])
         pairs = rows * keys or rows * (rows + 1) / 2
         found = bench.measure("short", label, works, dict.fromkeys(works, 4 * pairs * heads * width),
                               **columns_of(shape, rows, keys or rows))
@@ -477,13 +304,8 @@ def few_rows_case(bench, label, shape, rows, keys, others):
         works[name] = bench.ours(runs, choice)
         works[name](len(runs))
         bench.expect(f"{label} {name}", outs[0], exact)
-    for peer in bench.peers:  # they see the long keys alone
-        theirs = [peer.call(q, kv, False) for q, kv, _ in inputs]
-        try:
-            peer.once(theirs[0])
-            works[peer.name] = peer.turns(theirs)
-        except RuntimeError as error:
-            bench.refused(label, peer.name, error)
+    # Peers see the long keys alone: other results.
+    bench.add_peers(works, label, lambda peer: [peer.call(q, kv, False) for q, kv, _ in inputs])
     amounts = dict.fromkeys(works, bytes_of_one)
     for name, (work, amount) in others.items():
         works[name], amounts[name] = work, amount
