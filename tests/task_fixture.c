@@ -67,6 +67,15 @@ void next_sample(task_samples *samples, task_sample *sample)
     cr_assert_eq(task_samples_next(samples, sample), 1, "%s", fail_text());
 }
 
+json_t *open_vectors(const char *path, size_t expected)
+{
+    json_error_t error;
+    json_t *vectors = json_load_file(path, JSON_ALLOW_NUL, &error);
+    cr_assert(vectors, "%s: %s", path, error.text);
+    cr_assert_eq(json_array_size(vectors), expected);
+    return vectors;
+}
+
 int64_t count_tokens(sized_text text)
 {
     token_list ids = {0};

@@ -4,6 +4,8 @@
 #define TESTS_TASK_FIXTURE_H
 #include "datasets/task.h"
 
+#include <jansson.h>
+
 extern char folder[64], haystack[96], scratch[96]; /* the folder, its essay, and a path in it */
 extern tokenizer *tokens;
 extern const chat_template chat;
@@ -16,6 +18,9 @@ void write_test_file(const char *path, const char *bytes, size_t count);
 task_request request_for(const char *name, int64_t length);
 task_samples *open_samples(const task_request *);
 void next_sample(task_samples *, task_sample *);
+
+/* The `expected` vectors of a JSON file of scores. */
+json_t *open_vectors(const char *path, size_t expected);
 
 int64_t count_tokens(sized_text);
 /* Of document and query as one text. */

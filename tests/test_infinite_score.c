@@ -5,6 +5,7 @@
 #include "datasets/task.h"
 #include "datasets/unicode.h"
 #include "harness/error.h"
+#include "tests/task_fixture.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -35,10 +36,7 @@ static void expect_score(double score, const json_t *wanted, const char *what, s
 static void check_vectors(const char *name, const char *file, size_t expected, bool listed_for_apb)
 {
     char *path = format_text("tests/data/infinitebench/%s.json", file);
-    json_error_t error;
-    json_t *vectors = json_load_file(path, JSON_ALLOW_NUL, &error);
-    cr_assert(vectors, "%s: %s", path, error.text);
-    cr_assert_eq(json_array_size(vectors), expected);
+    json_t *vectors = open_vectors(path, expected);
     size_t i;
     json_t *vector;
     json_array_foreach(vectors, i, vector) {

@@ -4,6 +4,7 @@
 #include "datasets/task.h"
 #include "datasets/unicode.h"
 #include "harness/error.h"
+#include "tests/task_fixture.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -31,10 +32,7 @@ static double score_one(const char *task_name, const char *prediction, size_t by
 /* Every [prediction, references, percent] of a file. 1e-9 is the tolerance that the vectors name. */
 static void check_vectors(const char *task_name, const char *path, size_t expected)
 {
-    json_error_t error;
-    json_t *vectors = json_load_file(path, JSON_ALLOW_NUL, &error);
-    cr_assert(vectors, "%s: %s", path, error.text);
-    cr_assert_eq(json_array_size(vectors), expected);
+    json_t *vectors = open_vectors(path, expected);
     size_t i;
     json_t *vector;
     json_array_foreach(vectors, i, vector) {

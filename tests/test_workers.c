@@ -245,6 +245,15 @@ static int end_of(ending body, char *said, size_t bytes)
     return status;
 }
 
+/* The leader of such three exits with `code`, and that is all that was said. */
+static void expect_end(ending body, int code, const char *sentence)
+{
+    char said[1000];
+    int status = end_of(body, said, sizeof said);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == code);
+    cr_expect_str_eq(said, sentence);
+}
+
 static void killed_at_work(const comm_driver *driver, int unused)
 {
     (void)unused;
@@ -260,10 +269,8 @@ static void killed_at_work(const comm_driver *driver, int unused)
 
 Test(workers, a_worker_that_dies_ends_all, .timeout = 20)
 {
-    char said[1000];
-    int status = end_of(killed_at_work, said, sizeof said);
-    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 1);
-    cr_expect_str_eq(said, "apbench: worker 2 was killed by signal 9 (Killed) at piece of worker 2\n");
+    expect_end(killed_at_work, 1,
+               "apbench: worker 2 was killed by signal 9 (Killed) at piece of worker 2\n");
 }
 
 static void exits_at_an_agreement(const comm_driver *driver, int unused)
@@ -277,10 +284,7 @@ static void exits_at_an_agreement(const comm_driver *driver, int unused)
 
 Test(workers, a_worker_that_ends_is_not_waited_for, .timeout = 20)
 {
-    char said[1000];
-    int status = end_of(exits_at_an_agreement, said, sizeof said);
-    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 1);
-    cr_expect_str_eq(said, "apbench: worker 1 ended with status 7 between rows\n");
+    expect_end(exits_at_an_agreement, 1, "apbench: worker 1 ended with status 7 between rows\n");
 }
 
 static void tells(const comm_driver *driver, int unused)
@@ -296,10 +300,7 @@ static void tells(const comm_driver *driver, int unused)
 
 Test(workers, what_a_worker_tells_is_said, .timeout = 20)
 {
-    char said[1000];
-    int status = end_of(tells, said, sizeof said);
-    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 1);
-    cr_expect_str_eq(said, "apbench: worker 1: there is no such file\n");
+    expect_end(tells, 1, "apbench: worker 1: there is no such file\n");
 }
 
 static void leader_is_killed(const comm_driver *driver, int unused)
@@ -337,8 +338,5 @@ static void fails_alike(const comm_driver *driver, int unused)
 
 Test(workers, what_all_find_is_said_once, .timeout = 20)
 {
-    char said[1000];
-    int status = end_of(fails_alike, said, sizeof said);
-    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 2);
-    cr_expect_str_eq(said, "apbench: no such method\n");
+    expect_end(fails_alike, 2, "apbench: no such method\n");
 }
