@@ -77,12 +77,14 @@ static int end_start(comm *c, nccl_transfer *t, timeline_entry *entry, int resul
     return result < 0 ? -1 : t->handle;
 }
 
-static int copy_here(void *to, const void *from, size_t bytes, const char *call)
+/* What a host sends to itself goes by the compute stream, beside the transfer and not in front of it;
+ * who waits for the transfer comes behind it there. */
+static int copy_here(const comm *c, void *to, const void *from, size_t bytes, const char *call)
 {
     if (!bytes || to == from)
         return 0;
     return nccl_check_cuda(
-        cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, nccl_here.stream), call);
+        cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, cuda_of(c->dev)->stream), call);
 }
 
 int nccl_wait(comm *c, int handle)
@@ -111,7 +113,7 @@ int nccl_all_gather(comm *c, const void *send, void *recv, size_t bytes)
     timeline_entry *entry = post_all_gather(c, t->handle, bytes);
     int result = follow_compute(c, "all_gather");
     if (result == 0 && c->size == 1) {
-        result = copy_here(recv, send, bytes, "all_gather");
+        result = copy_here(c, recv, send, bytes, "all_gather");
     } else if (result == 0 && bytes) {
         nccl_enter();
         result = nccl_check(ncclAllGather(send, recv, bytes, ncclInt8, nccl_here.group,
@@ -144,9 +146,6 @@ int nccl_all_to_all(comm *c, const void *send, const size_t *send_at, const size
     nccl_transfer *t = new_transfer(TRANSFER_ALL_TO_ALL);
     timeline_entry *entry = post_all_to_all(c, t->handle, send_bytes);
     int result = follow_compute(c, "all_to_all");
-    if (result == 0)
-        result = copy_here((char *)recv + recv_at[own], (const char *)send + send_at[own],
-                           send_bytes[own], "all_to_all");
     if (result == 0 && c->size > 1) {
         nccl_enter();
         ncclResult_t code = ncclGroupStart();
@@ -160,6 +159,9 @@ int nccl_all_to_all(comm *c, const void *send, const size_t *send_at, const size
         result = nccl_check(code == ncclSuccess ? ended : code, "all_to_all");
         nccl_leave();
     }
+    if (result == 0)
+        result = copy_here(c, (char *)recv + recv_at[own], (const char *)send + send_at[own],
+                           send_bytes[own], "all_to_all");
     return end_start(c, t, entry, result);
 }
 
@@ -176,7 +178,7 @@ int nccl_send_recv(comm *c, int to, const void *send, size_t send_bytes, int fro
     timeline_entry *entry = post_send_recv(c, t->handle, to, send_bytes, from);
     int result = follow_compute(c, "send_recv");
     if (result == 0 && to_itself) {
-        result = copy_here(recv, send, send_bytes, "send_recv");
+        result = copy_here(c, recv, send, send_bytes, "send_recv");
     } else if (result == 0 && c->size > 1) {
         nccl_enter();
         ncclResult_t code = ncclGroupStart();
