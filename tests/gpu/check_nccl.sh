@@ -5,6 +5,8 @@
 #     tests/gpu/check_nccl.sh BUILD
 #
 # Prints lines like those of the test programs; status 1 when one is bad. Takes about 40 s.
+export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0} # where there are more, ranks would not share one
+CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES%%,*}
 apbench=$1/apbench
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
