@@ -52,23 +52,35 @@ elif [ "$gpus" -lt "$hosts" ]; then
 fi
 mkdir -p "$folder" || exit 2
 
-# What is run. At 256K and 512K one GPU projects a few layers, which are measured alike; whole models
-# are measured after that, in what time is left.
+# What is run: lengths of whole models, and those of which a few layers are measured and projected alike;
+# what is measured whole after that, in what time is left; the projections, which GPUs take in turn; and
+# the seconds that these need. The fewer GPUs there are, the longer a cell takes and the fewer share the
+# projections: on two, flash and five methods at 128K alone would take more than all projections may.
 preset="--preset paper-table14 --device $device --hosts $hosts"
 methods=ulysses,ring,zigzag,star,apb:schedule=table14
 sizes=64K,256K,1M,4M,16M,64M,256M,1G
-whole=32K,64K,128K
-cut=("256K 4" "512K 2")
-extra=(256K 512K)
+case $hosts in
+2)
+    whole=32K,64K cut=("128K 8" "256K 2" "512K 1") extra=(128K)
+    jobs=("64K 0" "512K 1" "128K 8" "256K 2" "32K 0") projecting=140
+    ;;
+4)
+    whole=32K,64K,128K cut=("256K 2" "512K 1") extra=(256K)
+    jobs=("128K 0" "512K 1" "256K 2" "32K,64K 0") projecting=155
+    ;;
+8)
+    whole=32K,64K,128K cut=("256K 4" "512K 2") extra=(256K 512K)
+    jobs=("128K 0" "512K 2" "256K 4" "32K,64K 0") projecting=140
+    ;;
+esac
 if [ -n "$small" ]; then
     model=tiny
     [ "$device" = cpu ] || model=small # its heads are of 64, which that device has kernels for
     preset="$preset --models $model --threads 1"
     methods=ulysses,ring,zigzag,star,apb
     sizes=64K,1M
-    whole=1K,2K
-    cut=("4K 2" "4K 1")
-    extra=(4K)
+    whole=1K,2K cut=("4K 2" "4K 1") extra=(4K)
+    jobs=("2K 0" "4K 1" "4K 2" "1K 0")
 fi
 
 # launch PROGRAM ARGUMENTS...: an apbench command on all hosts.
@@ -143,13 +155,27 @@ measure_links() {
     [ -s "$folder/link.txt" ]
 }
 
+# Cells run with few blocks a transfer (harness/comm/nccl/process.h), so that attention keeps its
+# multiprocessors. What that costs the links: the same with what NCCL chooses by itself, as torch has it.
+wide_links() {
+    [ "$comm" = nccl ] || { echo "only NCCL's transfers have blocks"; return 77; }
+    if [ ! -s "$folder/info-wide.txt" ]; then
+        NCCL_MAX_CTAS=64 NCCL_CGA_CLUSTER_SIZE=4 launch "$program" info --sizes "$sizes" \
+            >"$folder/info-wide.txt.fresh" || return
+        mv "$folder/info-wide.txt.fresh" "$folder/info-wide.txt"
+    fi
+    cat "$folder/info-wide.txt"
+}
+
 torch_links() {
-    "$python" -c 'import torch' 2>/dev/null || { echo "$python has no torch"; return 77; }
-    [ -s "$folder/info.txt" ] || { echo "the links have not been measured"; return 77; }
-    local backend=nccl
-    [ "$device" = cuda ] || backend=gloo
+    "$python" -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("torch"))' ||
+        { echo "$python has no torch"; return 77; }
+    local backend=nccl ours=$folder/info-wide.txt
+    [ "$device" = cuda ] || backend=gloo ours=$folder/info.txt
+    { [ -s "$ours" ] && [ -s "$folder/info.txt" ]; } || { echo "the links have not been measured"; return 77; }
     [ -z "${SHARED:-}" ] || { echo "torch's NCCL wants a GPU for each rank"; return 77; }
-    "$python" tests/peer/gpu/links.py --hosts "$hosts" --ours "$folder/info.txt" --backend $backend
+    "$python" tests/peer/gpu/links.py --hosts "$hosts" --ours "$ours" --cells "$folder/info.txt" \
+        --backend $backend
 }
 
 # measure LENGTHS LAYERS
@@ -180,7 +206,6 @@ project_all() {
     esac
     local slots=1 code=0 slot i pids=()
     [ -n "$small" ] || slots=$hosts
-    local jobs=("${whole##*,} 0" "${cut[1]}" "${cut[0]}" "${whole%,*} 0")
     for ((slot = 0; slot < slots && slot < ${#jobs[@]}; slot++)); do
         local mine=()
         for ((i = slot; i < ${#jobs[@]}; i += slots)); do
@@ -217,24 +242,25 @@ tables() {
     sed -n '/^## Measured against/,/^---/p' "$folder/table.md"
 }
 
-export -f launch correct measure_links torch_links measure project project_all tables
-export build device comm python folder program hosts small preset methods sizes whole
+export -f launch correct measure_links wide_links torch_links measure project project_all tables
+export build device comm python folder program hosts small preset methods sizes
 # Arrays are not exported: the one step that needs this gets it as a definition.
-eval "cut_definition=\$(declare -p cut)"
+jobs_definition=$(declare -p jobs)
 project_step() {
-    eval "$cut_definition"
+    eval "$jobs_definition"
     project_all
 }
 export -f project_step
-export cut_definition
+export jobs_definition
 
 step must correctness 75 320 correct
 step must links 70 280 measure_links
-show=40 step may links-torch 60 250 torch_links
-step must measured-whole 180 150 measure "$whole" 0
+step may links-wide 40 300 wide_links
+show=40 step may links-torch 80 260 torch_links
+step must measured-whole 180 $((projecting + 25)) measure "$whole" 0
 for one in "${cut[@]}"; do
     read -r length layers <<<"$one"
-    step may "measured-$length-$layers-layers" 80 130 measure "$length" "$layers"
+    step may "measured-$length-$layers-layers" 80 $((projecting + 15)) measure "$length" "$layers"
 done
 step must projected 240 15 project_step
 show=60 step must table 20 0 tables

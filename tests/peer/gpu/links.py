@@ -27,6 +27,8 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hosts", type=int, required=True)
     parser.add_argument("--ours", required=True, help="what `apbench info` of the launch printed")
+    parser.add_argument("--cells", help="the same as cells get it, where --ours was measured with more blocks "
+                        "a transfer: printed beside")
     parser.add_argument("--backend", default="nccl", help="gloo: on CPUs, to try the script")
     return parser.parse_args()
 
@@ -119,13 +121,14 @@ def measure(rank, hosts, backend, cells, found):
 def main():
     options = parse()
     ours = read_ours(options.ours)
+    cells = read_ours(options.cells) if options.cells else ours
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", str(free_port()))
     found = processes.get_context("spawn").SimpleQueue()
     processes.spawn(measure, (options.hosts, options.backend, list(ours), found), nprocs=options.hosts)
     nccl = ".".join(map(str, torch.cuda.nccl.version())) if options.backend == "nccl" else "none"
     print(f"torch {torch.__version__}, NCCL {nccl}, {options.hosts} ranks; bus bandwidth, GB/s")
-    print(f"{'call':<11}{'bytes':>13}{'apbench':>10}{'torch':>10}{'ratio':>8}")
+    print(f"{'call':<11}{'bytes':>13}{'apbench':>10}{'torch':>10}{'ratio':>8}{'in cells':>10}")
     low = 0
     for _ in ours:
         name, size, theirs = found.get()
@@ -134,6 +137,7 @@ def main():
         bad = message >= LARGE and ratio < BAR
         low += bad
         print(f"{name:<11}{size:>13}{ours[name, size]:>10.2f}{theirs:>10.2f}{ratio:>8.3f}"
+              f"{cells.get((name, size), float('nan')):>10.2f}"
               f"{'  below 0.95' if bad else ''}")
     large = sum((s if n == "send_recv" else s // options.hosts) >= LARGE for n, s in ours)
     print(f"{'not ok' if low else 'ok' if large else 'skip'} links beside torch.distributed: {large - low} of "
