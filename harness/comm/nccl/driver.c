@@ -111,6 +111,9 @@ static ncclConfig_t configuration(void)
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 1;
     config.maxCTAs = NCCL_BLOCKS;
+    /* On Hopper NCCL's blocks come in clusters of four, which need four free multiprocessors of one
+     * GPC: those that attention leaves (kept_free) may lie anywhere. */
+    config.cgaClusterSize = 1;
     return config;
 }
 
