@@ -103,10 +103,11 @@ left() {
 }
 
 # step must|may NAME LIMIT RESERVE FUNCTION ARGUMENTS...: runs it for LIMIT seconds at most, and so that
-# RESERVE of the budget are left. What may run may also be cut short or left out.
+# RESERVE seconds are left (of 470; of another budget in proportion). What may run may also be cut short or
+# left out.
 step() {
     local kind=$1 name=$2 limit=$3 allowed code since=$SECONDS said=ok
-    allowed=$(($(left) - $4))
+    allowed=$(($(left) - $4 * budget / 470))
     shift 4
     [ "$allowed" -lt "$limit" ] || allowed=$limit
     if [ "$allowed" -lt 10 ]; then
