@@ -12,6 +12,7 @@
 /* ---- Gradient ---- */
 
 enum { ROWS = 13, LAYERS = 2 };
+static const double smoothness = 0.0025;
 static const model_shape small = {.layers = LAYERS, .heads = 4, .kv_heads = 2, .head_dim = 3};
 
 /* The whole loss in double precision, written out from its formula. */
@@ -30,15 +31,19 @@ static double whole_loss(const retaining_heads *h, const double *parameters, flo
                 for (int k = 0; k < 2; k++)
                     scores[t][k] += fc2[k * h->width + w] * x / (1 + exp(-x));
             }
-        for (int t = 0; t < ROWS; t++)
-            for (int k = 0; k < 2; k++) {
-                double off = fabs(scores[t][k] - labels[layer][t * 2 + k]);
+        for (int k = 0; k < 2; k++) {
+            double level = 0;
+            for (int t = 0; t < ROWS; t++)
+                level += (scores[t][k] - labels[layer][t * 2 + k]) / ROWS;
+            for (int t = 0; t < ROWS; t++) {
+                double off = fabs(scores[t][k] - labels[layer][t * 2 + k] - level);
                 regression += (off < 1 ? off * off / 2 : off - 0.5) / ROWS / (LAYERS * 2);
                 if (t)
                     rough += pow(scores[t][k] - scores[t - 1][k], 2) / (2 * (ROWS - 1));
             }
+        }
     }
-    return regression + 0.0025 * rough;
+    return regression + smoothness * rough;
 }
 
 /* Float32 arithmetic over some 20 terms: 1e-5 of the largest gradient. Differences in double with a step
@@ -60,9 +65,9 @@ Test(heads, gradient_is_that_of_finite_differences)
         features[layer] = random_floats(10 + (uint64_t)layer, ROWS * h.inputs, 1.5f);
         labels[layer] = random_floats(20 + (uint64_t)layer, ROWS * 2, 3);
         float scores[ROWS * 2], slopes[ROWS * 2];
-        heads_forward(&h, layer, features[layer], ROWS, &work, scores);
-        loss += learn_loss(scores, labels[layer], ROWS, 2, LAYERS, slopes);
-        heads_backward(&h, layer, features[layer], ROWS, &work, slopes, gradient + layer * size);
+        heads_forward(&h, layer, features[layer], h.inputs, ROWS, &work, scores);
+        loss += learn_loss(scores, labels[layer], ROWS, 2, LAYERS, smoothness, slopes);
+        heads_backward(&h, layer, features[layer], h.inputs, ROWS, &work, slopes, gradient + layer * size);
     }
     double expected = whole_loss(&h, parameters, features, labels);
     cr_expect(fabs(loss - expected) < 1e-5 * expected, "loss %g, expected %g", loss, expected);
@@ -91,26 +96,44 @@ Test(heads, gradient_is_that_of_finite_differences)
 
 /* ---- Optimiser ---- */
 
-/* Three steps of numbers of order 1 in float32 against double: 1e-6. One gradient is clipped. */
+/* Three steps of numbers of order 1 in float32 against double, written for inputs in their units: 1e-6. One
+ * gradient is clipped. */
 Test(heads, update_is_adamw_after_clipping)
 {
-    float p[2] = {1.5f, -0.25f}, mean[2] = {0}, square[2] = {0};
-    const float gradients[3][2] = {{0.3f, -4}, {-0.1f, 0.2f}, {0.05f, 3}};
-    double x[2] = {1.5, -0.25}, m[2] = {0}, v[2] = {0};
+    float p[4] = {1.5f, -0.25f, 0.5f, 2}, mean[4] = {0}, square[4] = {0};
+    const float unit[2] = {1, 2.5f};
+    const float gradients[3][4] = {{0.3f, -4, 0, 1}, {-0.1f, 0.2f, 0.4f, -0.3f}, {0.05f, 3, 0.1f, 0.2f}};
+    double x[4] = {1.5, -0.25, 0.5, 2}, m[4] = {0}, v[4] = {0};
     for (int step = 0; step < 3; step++) {
         double rate = 0.01 * (step + 1);
-        learn_update(p, mean, square, gradients[step], 2, rate, step);
-        for (int i = 0; i < 2; i++) {
+        learn_update(p, mean, square, gradients[step], 2, 2, unit, rate, step);
+        for (int i = 0; i < 4; i++) {
             double g = fmax(-0.5, fmin(0.5, gradients[step][i]));
             m[i] = 0.9 * m[i] + 0.1 * g;
             v[i] = 0.95 * v[i] + 0.05 * g * g;
             x[i] -= rate * 0.01 * x[i];
-            x[i] -= rate * (m[i] / (1 - pow(0.9, step + 1))) /
+            x[i] -= unit[i % 2] * rate * (m[i] / (1 - pow(0.9, step + 1))) /
                     (sqrt(v[i] / (1 - pow(0.95, step + 1))) + 1e-8);
             cr_expect(fabs(x[i] - p[i]) < 1e-6, "step %d, number %d: %.8f, expected %.8f", step, i,
                       p[i], x[i]);
         }
     }
+}
+
+/* Divided by their units, columns are of one size, which is that of all before; a zero column stays. */
+Test(heads, units_make_columns_alike)
+{
+    const float features[3 * 4] = {1, -20, 0, 0.3f, -1, 5, 0, 0.1f, 2, 10, 0, -0.2f};
+    float unit[4];
+    double all = 0, size[4] = {0};
+    for (int i = 0; i < 12; i++) {
+        all += pow(features[i], 2) / 12;
+        size[i % 4] += pow(features[i], 2) / 3;
+    }
+    learn_units(features, 3, 4, unit);
+    for (int j = 0; j < 4; j++)
+        cr_expect_float_eq(unit[j] * sqrt(size[j]), j == 2 ? 0 : sqrt(all), 1e-5 * sqrt(all));
+    cr_expect_eq(unit[2], 1);
 }
 
 Test(heads, rate_rises_and_falls)

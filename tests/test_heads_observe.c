@@ -286,7 +286,7 @@ Test(heads, norm_passes_what_weighs_most)
                (size_t)(heads.kv_heads * heads.width) * sizeof(float));
         shown_layer shown;
         observation_show(&seen, layer, &buffers, &shown);
-        heads_forward(&heads, layer, shown.features, DOCUMENT, &work, scores);
+        heads_forward(&heads, layer, shown.features, heads.inputs, DOCUMENT, &work, scores);
         for (int h = 0; h < s->kv_heads; h++) {
             for (int64_t t = 0; t < DOCUMENT; t++) {
                 const float *v = shown.features + t * heads.inputs + (s->heads + s->kv_heads + h) * s->head_dim;

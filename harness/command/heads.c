@@ -11,16 +11,16 @@
 #include "harness/heads/passed.h"
 #include "harness/heads/train.h"
 
-enum { MOST_STEPS = 1 << 30, MOST_WIDTH = 1 << 16, DEFAULT_WINDOWS = 200 };
+enum { MOST_STEPS = 1 << 30, MOST_WIDTH = 1 << 16, MOST_PARTS = 64, DEFAULT_WINDOWS = 200 };
 
 typedef struct {
-    const char *name, *rate, *labels;
+    const char *name, *rate, *smoothness, *labels;
     machine_flags flags;
     prompt_sources sources;
     train_settings train;
     text_list layouts;
     heads_layout *parsed; /* [layouts.count] */
-    int64_t width, held_out, seed, hosts, passed;
+    int64_t width, parts, held_out, seed, hosts, passed;
 } heads_flags;
 
 /* Both commands share what they read and where it runs. */
@@ -44,7 +44,7 @@ typedef struct {
 
 static heads_flags defaults(void)
 {
-    heads_flags f = {.name = "smollm2", .rate = "5e-4", .labels = "answer",
+    heads_flags f = {.name = "smollm2", .rate = "1e-3", .smoothness = "0", .labels = "answer",
                      .flags = MACHINE_FLAGS_DEFAULT, .seed = 1, .hosts = 8};
     f.sources.windows = DEFAULT_WINDOWS;
     f.train.save_every = 100;
@@ -278,7 +278,7 @@ static int train(heads_flags *f, device *dev)
     if (!status) {
         schedule *s = &f->train.schedule;
         s->steps = s->steps ? s->steps : prompts.count;
-        s->warm_up = s->warm_up ? s->warm_up : s->steps * 2 / 3;
+        s->warm_up = s->warm_up ? s->warm_up : s->steps / 10;
         if (s->warm_up >= s->steps)
             status = fail("--warm-up %lld: it must end before the last of %lld steps",
                           (long long)s->warm_up, (long long)s->steps);
@@ -309,19 +309,31 @@ static int train(heads_flags *f, device *dev)
     return status < 0 ? -1 : 0;
 }
 
-static int check_train(heads_flags *f)
+static int read_share(const char *name, const char *text, double *value)
 {
     char *end;
-    f->train.schedule.rate = strtod(f->rate, &end);
-    if (end == f->rate || *end || !(f->train.schedule.rate > 0) || f->train.schedule.rate > 1)
-        return fail("--rate: '%s' is not a number above 0 and up to 1", f->rate);
+    *value = strtod(text, &end);
+    return end != text && !*end && *value >= 0 && *value <= 1
+               ? 0
+               : fail("--%s: '%s' is not a number from 0 to 1", name, text);
+}
+
+static int check_train(heads_flags *f)
+{
+    if (read_share("rate", f->rate, &f->train.schedule.rate) ||
+        read_share("smoothness", f->smoothness, &f->train.smoothness))
+        return -1;
+    if (!(f->train.schedule.rate > 0))
+        return fail("--rate: '%s' is not above 0", f->rate);
     if (!f->train.out)
         return fail("--out is missing");
     if (f->layouts.count > 1)
         return fail("--layout takes one method to train in, not %d", f->layouts.count);
     f->train.width = (int)f->width;
+    f->train.parts = (int)f->parts;
     f->train.seed = (uint64_t)f->seed;
     return check_range("width", f->width, 1, MOST_WIDTH) ||
+                   check_range("parts", f->parts, 1, MOST_PARTS) ||
                    check_range("steps", f->train.schedule.steps, 0, MOST_STEPS) ||
                    check_range("save-every", f->train.save_every, 1, MOST_STEPS)
                ? -1
@@ -346,14 +358,17 @@ static int command_train(int argc, char **argv)
 {
     heads_flags f = defaults();
     f.width = 144;
+    f.parts = 4;
     f.held_out = 32;
     const flag table[] = {
         HEADS_FLAGS(f),
         {"out", FLAG_TEXT, &f.train.out, "FILE", "heads to write (safetensors, bfloat16)"},
         {"width", FLAG_SIZE, &f.width, "N", "hidden width of the heads"},
         {"steps", FLAG_SIZE, &f.train.schedule.steps, "N", "prompts learned from; 0 = each once"},
-        {"warm-up", FLAG_SIZE, &f.train.schedule.warm_up, "N", "steps of rising rate; 0 = two thirds of all"},
-        {"rate", FLAG_TEXT, &f.rate, "X", "largest learning rate"},
+        {"warm-up", FLAG_SIZE, &f.train.schedule.warm_up, "N", "steps of rising rate; 0 = a tenth of all"},
+        {"rate", FLAG_TEXT, &f.rate, "X", "largest learning rate (Locret: 5e-4)"},
+        {"parts", FLAG_SIZE, &f.parts, "N", "updates a prompt, each from every N-th position (Locret: 1)"},
+        {"smoothness", FLAG_TEXT, &f.smoothness, "X", "weight of steps between neighbours (Locret: 0.0025)"},
         {"held-out", FLAG_SIZE, &f.held_out, "N", "prompts kept apart and measured at the end"},
         {"save-every", FLAG_SIZE, &f.train.save_every, "N", "steps between states (OUT.state)"},
         {"stop-after", FLAG_SIZE, &f.train.stop_after, "N", "leave after N steps; 0 = run to the end"},
@@ -362,7 +377,7 @@ static int command_train(int argc, char **argv)
     int parsed = options_parse(
         "apbench heads train --model M --data FILES --text FILES --out FILE [...]\n"
         "Trains retaining heads after Locret's recipe: labels from the frozen model's attention, one\n"
-        "prompt a step. The same command goes on after an interruption, to the same result.",
+        "prompt a step; the loss leaves out a prompt's level, and steps are in units of features. The same command goes on after an interruption, to the same result.",
         table, FLAG_COUNT(table), argc, argv, NULL);
     int status = 0;
     if (!parsed)

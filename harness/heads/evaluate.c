@@ -9,7 +9,6 @@
 
 typedef struct {
     const retaining_heads *heads;
-    const heads_prompt *prompts[PIPELINE_SLOTS]; /* in the slots; NULL where it has no needles */
     heads_work *work; /* [threads] */
     heads_measure *measure; /* layers add each to their own places, prompts in order */
 } evaluation;
@@ -44,25 +43,6 @@ static void add_recall(const heads_prompt *p, const float *scores, int64_t posit
     free(pooled);
 }
 
-static void measure_layer(void *argument, int thread, int slot, const shown_layer *shown)
-{
-    evaluation *e = argument;
-    int kv_heads = e->heads->kv_heads, at = shown->layer * kv_heads;
-    float *scores = alloc_or_die((size_t)(shown->positions * kv_heads), sizeof *scores);
-    double *overlap = alloc_or_die((size_t)kv_heads, sizeof *overlap);
-    heads_forward(e->heads, shown->layer, shown->features, shown->positions, &e->work[thread], scores);
-    learn_overlap(scores, shown->labels, shown->positions, kv_heads, overlap);
-    for (int h = 0; h < kv_heads; h++)
-        e->measure->overlap[at + h] += overlap[h];
-    const heads_prompt *p = e->prompts[slot];
-    if (p) {
-        add_recall(p, scores, shown->positions, kv_heads, e->measure->recall + at);
-        add_recall(p, shown->labels, shown->positions, kv_heads, e->measure->label_recall + at);
-    }
-    free(overlap);
-    free(scores);
-}
-
 static bool has_needles(const heads_prompt *p)
 {
     int64_t shown = p->positions < MOST_SHOWN ? p->positions : MOST_SHOWN;
@@ -70,6 +50,27 @@ static bool has_needles(const heads_prompt *p)
         if (p->needle[t])
             return true;
     return false;
+}
+
+static void measure_layer(void *argument, int thread, int slot, const shown_layer *shown)
+{
+    (void)slot;
+    evaluation *e = argument;
+    int kv_heads = e->heads->kv_heads, at = shown->layer * kv_heads;
+    float *scores = alloc_or_die((size_t)(shown->positions * kv_heads), sizeof *scores);
+    double *overlap = alloc_or_die((size_t)kv_heads, sizeof *overlap);
+    heads_forward(e->heads, shown->layer, shown->features, e->heads->inputs, shown->positions,
+                  &e->work[thread], scores);
+    learn_overlap(scores, shown->labels, shown->positions, kv_heads, overlap);
+    for (int h = 0; h < kv_heads; h++)
+        e->measure->overlap[at + h] += overlap[h];
+    const heads_prompt *p = shown->whole->prompt;
+    if (has_needles(p)) {
+        add_recall(p, scores, shown->positions, kv_heads, e->measure->recall + at);
+        add_recall(p, shown->labels, shown->positions, kv_heads, e->measure->label_recall + at);
+    }
+    free(overlap);
+    free(scores);
 }
 
 int heads_evaluate(const model *m, const heads_layout *layout, int threads,
@@ -91,12 +92,9 @@ int heads_evaluate(const model *m, const heads_layout *layout, int threads,
                                                     .argument = &e});
     int status = line ? 0 : -1;
     for (int64_t i = 0; i < prompts->count && !status; i++) {
-        const heads_prompt *p = &prompts->items[i];
-        bool needles = has_needles(p);
-        e.prompts[pipeline_slot(line)] = needles ? p : NULL;
-        status = pipeline_run(line, p);
+        status = pipeline_run(line, &prompts->items[i]);
         measure->prompts++;
-        measure->with_needles += needles;
+        measure->with_needles += has_needles(&prompts->items[i]);
     }
     if (line)
         pipeline_close(line); /* which waits for what is under way */

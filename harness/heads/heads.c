@@ -108,11 +108,11 @@ static inline float sigmoid(float x)
     return 1 / (1 + e * power.value);
 }
 
-void heads_forward(const retaining_heads *h, int layer, const float *features, int64_t rows,
-                   heads_work *w, float *scores)
+void heads_forward(const retaining_heads *h, int layer, const float *features, int64_t stride,
+                   int64_t rows, heads_work *w, float *scores)
 {
     make_room(w, rows, h->width);
-    product('N', 'T', rows, h->width, h->inputs, features, h->inputs, heads_layer(h, layer),
+    product('N', 'T', rows, h->width, h->inputs, features, stride, heads_layer(h, layer),
             h->inputs, w->before);
     const float *restrict before = w->before;
     float *restrict gate = w->gate, *restrict after = w->after;
@@ -124,8 +124,8 @@ void heads_forward(const retaining_heads *h, int layer, const float *features, i
             scores);
 }
 
-void heads_backward(const retaining_heads *h, int layer, const float *features, int64_t rows,
-                    heads_work *w, const float *score_gradient, float *gradient)
+void heads_backward(const retaining_heads *h, int layer, const float *features, int64_t stride,
+                    int64_t rows, heads_work *w, const float *score_gradient, float *gradient)
 {
     int64_t width = h->width;
     product('T', 'N', h->kv_heads, width, rows, score_gradient, h->kv_heads, w->after, width,
@@ -136,5 +136,5 @@ void heads_backward(const retaining_heads *h, int layer, const float *features, 
     float *restrict scratch = w->scratch;
     for (int64_t i = 0; i < rows * width; i++) /* SiLU's slope */
         scratch[i] *= gate[i] * (1 + before[i] * (1 - gate[i]));
-    product('T', 'N', width, h->inputs, rows, w->scratch, width, features, h->inputs, gradient);
+    product('T', 'N', width, h->inputs, rows, w->scratch, width, features, stride, gradient);
 }

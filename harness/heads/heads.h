@@ -48,11 +48,12 @@ typedef struct {
 } heads_work;
 void heads_work_free(heads_work *);
 
-/* scores [rows, kv_heads] of features [rows, inputs]; grows the work as needed. */
-void heads_forward(const retaining_heads *, int layer, const float *features, int64_t rows,
-                   heads_work *, float *scores);
+/* scores [rows, kv_heads] of features [rows, inputs], whose rows are `stride` floats apart; grows the work
+ * as needed. */
+void heads_forward(const retaining_heads *, int layer, const float *features, int64_t stride,
+                   int64_t rows, heads_work *, float *scores);
 /* gradient (one layer's parameters, overwritten) from that of the scores, after heads_forward on the
  * same features. */
-void heads_backward(const retaining_heads *, int layer, const float *features, int64_t rows,
-                    heads_work *, const float *score_gradient, float *gradient);
+void heads_backward(const retaining_heads *, int layer, const float *features, int64_t stride,
+                    int64_t rows, heads_work *, const float *score_gradient, float *gradient);
 #endif

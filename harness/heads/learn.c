@@ -11,7 +11,7 @@
 #include "harness/error.h"
 
 enum { LABEL_ROWS = 64, LABEL_KEYS = 512 }; /* of products at a time: logits that stay in a core's cache */
-static const double smoothness = 0.0025, clip = 0.5;
+static const double clip = 0.5;
 static const double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.01;
 
 /* Folds the largest of each column of z [rows, keys] into largest [keys]. */
@@ -53,26 +53,43 @@ void labels_from_attention(const float *q, int64_t rows, const float *kv, int64_
     free(z);
 }
 
+/* The mean of score - label of one head. */
+static double level_of(const float *scores, const float *labels, int64_t positions, int kv_heads, int head)
+{
+    double sum = 0;
+    for (int64_t i = head; i < positions * kv_heads; i += kv_heads)
+        sum += (double)scores[i] - labels[i];
+    return sum / (double)positions;
+}
+
 double learn_loss(const float *scores, const float *labels, int64_t positions, int kv_heads,
-                  int layers, float *gradient)
+                  int layers, double smoothness, float *gradient)
 {
     double regression = 0, rough = 0;
     double share = 1 / ((double)layers * kv_heads * (double)positions);
     double bend = positions > 1 ? smoothness / ((double)kv_heads * (double)(positions - 1)) : 0;
-    for (int64_t i = 0; i < positions * kv_heads; i++) {
-        double off = (double)scores[i] - labels[i];
-        bool near = fabs(off) < 1;
-        regression += near ? 0.5 * off * off : fabs(off) - 0.5;
-        double slope = share * (near ? off : off > 0 ? 1 : -1);
-        if (i >= kv_heads) {
-            double step = (double)scores[i] - scores[i - kv_heads];
-            rough += step * step;
-            slope += 2 * bend * step;
+    for (int head = 0; head < kv_heads; head++) {
+        double level = level_of(scores, labels, positions, kv_heads, head), pull = 0;
+        for (int64_t i = head; i < positions * kv_heads; i += kv_heads) {
+            double off = (double)scores[i] - labels[i] - level;
+            bool near = fabs(off) < 1;
+            regression += near ? 0.5 * off * off : fabs(off) - 0.5;
+            pull += near ? off : off > 0 ? 1 : -1;
         }
-        if (i + kv_heads < positions * kv_heads)
-            slope -= 2 * bend * ((double)scores[i + kv_heads] - scores[i]);
-        if (gradient)
-            gradient[i] = (float)slope;
+        pull /= (double)positions; /* which the level passes on to every score */
+        for (int64_t i = head; i < positions * kv_heads; i += kv_heads) {
+            double off = (double)scores[i] - labels[i] - level;
+            double slope = share * ((fabs(off) < 1 ? off : off > 0 ? 1 : -1) - pull);
+            if (i >= kv_heads) {
+                double step = (double)scores[i] - scores[i - kv_heads];
+                rough += step * step;
+                slope += 2 * bend * step;
+            }
+            if (i + kv_heads < positions * kv_heads)
+                slope -= 2 * bend * ((double)scores[i + kv_heads] - scores[i]);
+            if (gradient)
+                gradient[i] = (float)slope;
+        }
     }
     return share * regression + bend * rough;
 }
@@ -84,20 +101,35 @@ double schedule_rate(const schedule *s, int64_t step)
     return s->rate * (double)(s->steps - step) / (double)(s->steps - s->warm_up);
 }
 
+void learn_units(const float *features, int64_t rows, int64_t inputs, float *unit)
+{
+    double *square = alloc_or_die((size_t)inputs, sizeof *square), all = 0;
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t j = 0; j < inputs; j++)
+            square[j] += (double)features[row * inputs + j] * features[row * inputs + j];
+    for (int64_t j = 0; j < inputs; j++)
+        all += square[j] / (double)inputs;
+    for (int64_t j = 0; j < inputs; j++)
+        unit[j] = square[j] > 0 ? (float)sqrt(all / square[j]) : 1;
+    free(square);
+}
+
 void learn_update(float *restrict values, float *restrict mean, float *restrict square,
-                  const float *restrict gradient, int64_t count, double rate, int64_t step)
+                  const float *restrict gradient, int64_t rows, int64_t columns,
+                  const float *restrict unit, double rate, int64_t step)
 {
     double bias1 = 1 - pow(beta1, (double)step + 1), bias2 = 1 - pow(beta2, (double)step + 1);
     float keep = (float)(1 - rate * weight_decay), pace = (float)(rate / bias1);
     float root_bias2 = (float)(1 / sqrt(bias2)), most = (float)clip;
-    for (int64_t i = 0; i < count; i++) {
-        float g = gradient[i] < most ? gradient[i] : most; /* NaN too */
-        g = g > -most ? g : -most;
-        mean[i] = (float)beta1 * mean[i] + (float)(1 - beta1) * g;
-        square[i] = (float)beta2 * square[i] + (float)(1 - beta2) * g * g;
-        values[i] = keep * values[i] -
-                    pace * mean[i] / (sqrtf(square[i]) * root_bias2 + (float)epsilon);
-    }
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t j = 0, i = row * columns; j < columns; j++, i++) {
+            float g = gradient[i] < most ? gradient[i] : most; /* NaN too */
+            g = g > -most ? g : -most;
+            mean[i] = (float)beta1 * mean[i] + (float)(1 - beta1) * g;
+            square[i] = (float)beta2 * square[i] + (float)(1 - beta2) * g * g;
+            values[i] = keep * values[i] -
+                        pace * unit[j] * mean[i] / (sqrtf(square[i]) * root_bias2 + (float)epsilon);
+        }
 }
 
 /* ---- Overlap ---- */

@@ -8,11 +8,6 @@
 #include "harness/heads/learn.h"
 #include "harness/heads/observe/pipeline.h"
 
-typedef struct {
-    const heads_prompt *prompts[PIPELINE_SLOTS];
-    passed_measure *measure; /* layers add each to their own places; layer 0 to what has no layer */
-} counting;
-
 /* One block of one layer: the positions whose keys could be passed, and of each row all KV heads. */
 typedef struct {
     int64_t count;
@@ -123,10 +118,10 @@ static int64_t needles_in_some_head(const heads_prompt *p, const shown_layer *sh
 static void measure_passed(void *argument, int thread, int slot, const shown_layer *shown)
 {
     (void)thread;
-    counting *c = argument;
-    passed_measure *m = c->measure;
-    const heads_prompt *p = c->prompts[slot];
+    (void)slot;
+    passed_measure *m = argument; /* layers add each to their own places; layer 0 to what has no layer */
     const observation *seen = shown->whole;
+    const heads_prompt *p = seen->prompt;
     int kv_heads = seen->shape.kv_heads, read = seen->blocks - 1;
     int64_t in_anchor = 0, in_last = 0, could = place_needles(p, seen, &in_anchor, &in_last);
     int64_t keys = 0;
@@ -171,18 +166,15 @@ int heads_measure_passed(const model *m, const heads_layout *layout, int threads
     for (int i = 0; i < PASSED_SHARES; i++)
         measure->sums[i] = alloc_or_die(cells, sizeof(double));
     measure->any_head = alloc_or_die((size_t)m->layers, sizeof(double));
-    counting c = {.measure = measure};
     pipeline *line = pipeline_open(&(pipeline_work){.model = m,
                                                     .layout = layout,
                                                     .notes_passing = true,
                                                     .threads = threads,
                                                     .on_layer = measure_passed,
-                                                    .argument = &c});
+                                                    .argument = measure});
     int status = line ? 0 : -1;
-    for (int64_t i = 0; i < prompts->count && !status; i++) {
-        c.prompts[pipeline_slot(line)] = &prompts->items[i];
+    for (int64_t i = 0; i < prompts->count && !status; i++)
         status = pipeline_run(line, &prompts->items[i]);
-    }
     if (line)
         pipeline_close(line); /* which waits for what is under way */
     if (!status && !measure->passing)

@@ -20,8 +20,8 @@
  * gone on with on the machine that made it. */
 typedef struct {
     char magic[8];
-    int64_t layers, inputs, width, kv_heads, steps, warm_up;
-    double rate;
+    int64_t layers, inputs, width, kv_heads, steps, warm_up, parts;
+    double rate, smoothness;
     uint64_t seed, prompts, model, layout;
 } state_identity;
 
@@ -35,7 +35,9 @@ typedef struct {
 /* Of one thread. */
 typedef struct {
     heads_work work;
-    float *scores, *score_gradient, *gradient;
+    float *scores;                                   /* [positions, kv_heads] */
+    float *labels, *part, *score_gradient, *gradient; /* of the positions of one step */
+    float *ones;     /* [width]: fc2's units */
     double *overlap; /* [kv_heads] */
 } learner;
 
@@ -45,6 +47,7 @@ typedef struct {
     const train_settings *settings;
     retaining_heads *heads;
     float *mean, *square; /* AdamW's, as the heads' values */
+    float *unit;          /* [layers, inputs]: learn_units() of the first prompt */
     int64_t step;         /* prompts learned, or under way between two states */
     state_identity identity;
     int64_t *order; /* of the prompts in the epoch in hand */
@@ -76,7 +79,7 @@ static void identify(training *t)
 {
     state_identity *id = &t->identity;
     memset(id, 0, sizeof *id);
-    memcpy(id->magic, "heads 2", 8);
+    memcpy(id->magic, "heads 3", 8);
     id->layers = t->heads->layers;
     id->inputs = t->heads->inputs;
     id->width = t->heads->width;
@@ -84,21 +87,40 @@ static void identify(training *t)
     id->steps = t->settings->schedule.steps;
     id->warm_up = t->settings->schedule.warm_up;
     id->rate = t->settings->schedule.rate;
+    id->parts = t->settings->parts;
+    id->smoothness = t->settings->smoothness;
     id->seed = t->settings->seed;
     id->prompts = heads_prompts_hash(t->prompts);
     id->model = hash_text(t->model->name);
     id->layout = hash_text(t->settings->layout_text);
 }
 
+/* The numbers that a state holds. */
+enum { STATE_PARTS = 4 };
+typedef struct {
+    float *values;
+    size_t count;
+} state_part;
+
+static void state_parts(const training *t, state_part parts[STATE_PARTS])
+{
+    size_t count = (size_t)value_count(t);
+    parts[0] = (state_part){t->heads->values, count};
+    parts[1] = (state_part){t->mean, count};
+    parts[2] = (state_part){t->square, count};
+    parts[3] = (state_part){t->unit, (size_t)(t->heads->layers * t->heads->inputs)};
+}
+
 /* A sum over what a state holds, so that a damaged one is not gone on with. */
 static uint64_t state_sum(const training *t)
 {
     uint64_t sum = (uint64_t)t->step;
-    const float *parts[] = {t->heads->values, t->mean, t->square};
-    for (int p = 0; p < 3; p++)
-        for (int64_t i = 0; i < value_count(t); i++) {
+    state_part parts[STATE_PARTS];
+    state_parts(t, parts);
+    for (int p = 0; p < STATE_PARTS; p++)
+        for (size_t i = 0; i < parts[p].count; i++) {
             uint32_t bits;
-            memcpy(&bits, parts[p] + i, sizeof bits);
+            memcpy(&bits, parts[p].values + i, sizeof bits);
             sum = random_mix(sum ^ bits) + 0x9e3779b97f4a7c15u;
         }
     return sum;
@@ -109,15 +131,28 @@ static int write_state(const training *t, const char *path)
     whole_file out;
     if (whole_file_open(&out, path))
         return -1;
-    size_t count = (size_t)value_count(t);
+    state_part parts[STATE_PARTS];
+    state_parts(t, parts);
     uint64_t sum = state_sum(t);
     fwrite(&t->identity, sizeof t->identity, 1, out.file);
     fwrite(&t->step, sizeof t->step, 1, out.file);
-    fwrite(t->heads->values, sizeof(float), count, out.file);
-    fwrite(t->mean, sizeof(float), count, out.file);
-    fwrite(t->square, sizeof(float), count, out.file);
+    for (int p = 0; p < STATE_PARTS; p++)
+        fwrite(parts[p].values, sizeof(float), parts[p].count, out.file);
     fwrite(&sum, sizeof sum, 1, out.file);
     return whole_file_close(&out, 0);
+}
+
+/* What follows the identity; whether it is whole and fits. */
+static bool read_parts(training *t, FILE *file)
+{
+    state_part parts[STATE_PARTS];
+    state_parts(t, parts);
+    uint64_t sum;
+    bool whole = fread(&t->step, sizeof t->step, 1, file) == 1;
+    for (int p = 0; p < STATE_PARTS && whole; p++)
+        whole = fread(parts[p].values, sizeof(float), parts[p].count, file) == parts[p].count;
+    return whole && fread(&sum, sizeof sum, 1, file) == 1 && fgetc(file) == EOF && sum == state_sum(t) &&
+           t->step >= 0 && t->step <= t->settings->schedule.steps;
 }
 
 /* 0 with the state read, or with step 0 when there is none. */
@@ -127,20 +162,13 @@ static int read_state(training *t, const char *path)
     if (!file)
         return errno == ENOENT ? 0 : fail("%s: %s", path, strerror(errno));
     state_identity found;
-    size_t count = (size_t)value_count(t);
-    uint64_t sum;
     int status = 0;
-    if (fread(&found, sizeof found, 1, file) != 1 || memcmp(found.magic, "heads 2", 8))
+    if (fread(&found, sizeof found, 1, file) != 1 || memcmp(found.magic, "heads 3", 8))
         status = fail("%s is no state of `heads train`", path);
     else if (memcmp(&found, &t->identity, sizeof found))
         status = fail("%s is the state of another training (settings, prompts or model differ); "
                       "remove it or name another --out", path);
-    else if (fread(&t->step, sizeof t->step, 1, file) != 1 ||
-             fread(t->heads->values, sizeof(float), count, file) != count ||
-             fread(t->mean, sizeof(float), count, file) != count ||
-             fread(t->square, sizeof(float), count, file) != count ||
-             fread(&sum, sizeof sum, 1, file) != 1 || fgetc(file) != EOF || sum != state_sum(t) ||
-             t->step < 0 || t->step > t->settings->schedule.steps)
+    else if (!read_parts(t, file))
         status = fail("%s is damaged; remove it to begin anew", path);
     fclose(file);
     return status;
@@ -148,25 +176,57 @@ static int read_state(training *t, const char *path)
 
 /* ---- Steps ---- */
 
+/* Before the first step: the features' units, and first weights as if features were in them. */
+static void take_units(training *t, const shown_layer *shown)
+{
+    const retaining_heads *h = t->heads;
+    float *unit = t->unit + (int64_t)shown->layer * h->inputs, *fc1 = heads_layer(h, shown->layer);
+    learn_units(shown->features, shown->positions, h->inputs, unit);
+    for (int64_t i = 0; i < (int64_t)h->width * h->inputs; i++)
+        fc1[i] *= unit[i % h->inputs];
+}
+
+/* One step from every parts-th position, beginning at `first`; scores of these before it go to their places in
+ * l->scores. Returns the loss. */
+static double learn_part(training *t, learner *l, const shown_layer *shown, const prompt_step *now, int first)
+{
+    retaining_heads *h = t->heads;
+    int parts = t->settings->parts, kv_heads = h->kv_heads, layer = shown->layer;
+    int64_t rows = (shown->positions - first + parts - 1) / parts, stride = (int64_t)parts * h->inputs;
+    const float *features = shown->features + (int64_t)first * h->inputs;
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(l->labels + i * kv_heads, shown->labels + (first + i * parts) * kv_heads,
+               (size_t)kv_heads * sizeof(float));
+    heads_forward(h, layer, features, stride, rows, &l->work, l->part);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(l->scores + (first + i * parts) * kv_heads, l->part + i * kv_heads,
+               (size_t)kv_heads * sizeof(float));
+    double loss = learn_loss(l->part, l->labels, rows, kv_heads, h->layers, t->settings->smoothness,
+                             l->score_gradient);
+    heads_backward(h, layer, features, stride, rows, &l->work, l->score_gradient, l->gradient);
+    int64_t at = layer * heads_layer_size(h), fc2 = at + (int64_t)h->width * h->inputs;
+    int64_t step = now->step * parts + first;
+    learn_update(h->values + at, t->mean + at, t->square + at, l->gradient, h->width, h->inputs,
+                 t->unit + (int64_t)layer * h->inputs, now->rate, step);
+    learn_update(h->values + fc2, t->mean + fc2, t->square + fc2, l->gradient + (fc2 - at), kv_heads,
+                 h->width, l->ones, now->rate, step);
+    return loss;
+}
+
 static void learn_layer(void *argument, int thread, int slot, const shown_layer *shown)
 {
     training *t = argument;
-    retaining_heads *h = t->heads;
     learner *l = &t->learners[thread];
     prompt_step *now = &t->steps[slot];
-    int layer = shown->layer;
-    int64_t at = layer * heads_layer_size(h);
-    heads_forward(h, layer, shown->features, shown->positions, &l->work, l->scores);
-    now->loss[layer] = learn_loss(l->scores, shown->labels, shown->positions, h->kv_heads, h->layers,
-                                  l->score_gradient);
-    learn_overlap(l->scores, shown->labels, shown->positions, h->kv_heads, l->overlap);
-    now->overlap[layer] = 0;
-    for (int i = 0; i < h->kv_heads; i++)
-        now->overlap[layer] += l->overlap[i] / (h->kv_heads * h->layers);
-    heads_backward(h, layer, shown->features, shown->positions, &l->work, l->score_gradient,
-                   l->gradient);
-    learn_update(h->values + at, t->mean + at, t->square + at, l->gradient, heads_layer_size(h),
-                 now->rate, now->step);
+    int layer = shown->layer, kv_heads = t->heads->kv_heads, parts = t->settings->parts;
+    if (now->step == 0)
+        take_units(t, shown);
+    now->loss[layer] = now->overlap[layer] = 0;
+    for (int first = 0; first < parts && first < shown->positions; first++)
+        now->loss[layer] += learn_part(t, l, shown, now, first) / parts;
+    learn_overlap(l->scores, shown->labels, shown->positions, kv_heads, l->overlap);
+    for (int i = 0; i < kv_heads; i++)
+        now->overlap[layer] += l->overlap[i] / (kv_heads * t->heads->layers);
 }
 
 /* The prompt of a step: every epoch goes through all of them, in its own order. */
@@ -188,7 +248,7 @@ static const heads_prompt *prompt_of_step(training *t)
 
 enum { LATELY = 50 }; /* steps that a line of progress averages, about */
 
-/* A prompt is learned. Says how it goes, at most every ten seconds; the overlap is taken before a prompt is
+/* A prompt is learned. Says how it goes, at most every ten seconds; the overlap is of scores before they are
  * learned from, so in the first epoch it is that of unseen prompts. */
 static void prompt_learned(void *argument, int slot)
 {
@@ -289,6 +349,7 @@ static void take_buffers(training *t)
     size_t scores = (size_t)most * (size_t)t->heads->kv_heads, layers = (size_t)t->heads->layers;
     t->mean = alloc_or_die((size_t)value_count(t), sizeof(float));
     t->square = alloc_or_die((size_t)value_count(t), sizeof(float));
+    t->unit = alloc_or_die(layers * (size_t)t->heads->inputs, sizeof(float));
     for (int i = 0; i < PIPELINE_SLOTS; i++) {
         t->steps[i].loss = alloc_or_die(layers, sizeof(double));
         t->steps[i].overlap = alloc_or_die(layers, sizeof(double));
@@ -297,8 +358,13 @@ static void take_buffers(training *t)
     for (int i = 0; i < t->threads; i++) {
         learner *l = &t->learners[i];
         l->scores = alloc_or_die(scores, sizeof(float));
+        l->labels = alloc_or_die(scores, sizeof(float));
+        l->part = alloc_or_die(scores, sizeof(float));
         l->score_gradient = alloc_or_die(scores, sizeof(float));
         l->gradient = alloc_or_die((size_t)heads_layer_size(t->heads), sizeof(float));
+        l->ones = alloc_or_die((size_t)t->heads->width, sizeof(float));
+        for (int w = 0; w < t->heads->width; w++)
+            l->ones[w] = 1;
         l->overlap = alloc_or_die((size_t)t->heads->kv_heads, sizeof(double));
     }
 }
@@ -308,8 +374,11 @@ static void free_buffers(training *t)
     for (int i = 0; i < t->threads; i++) {
         heads_work_free(&t->learners[i].work);
         free(t->learners[i].scores);
+        free(t->learners[i].labels);
+        free(t->learners[i].part);
         free(t->learners[i].score_gradient);
         free(t->learners[i].gradient);
+        free(t->learners[i].ones);
         free(t->learners[i].overlap);
     }
     free(t->learners);
@@ -320,6 +389,7 @@ static void free_buffers(training *t)
     free(t->order);
     free(t->mean);
     free(t->square);
+    free(t->unit);
 }
 
 int heads_train(const model *m, const heads_prompts *prompts, const train_settings *s,

@@ -1,5 +1,5 @@
-/* Training of retaining heads over prompts, and how good heads are. Locret's recipe: one prompt a step,
- * all layers at once, the model frozen. The loss is a sum over layers, clipping and AdamW go number by
+/* Training of retaining heads over prompts, and how good heads are. As in Locret, a prompt is learned
+ * by all layers at once, the model frozen. The loss is a sum over layers, clipping and AdamW go number by
  * number, so layers learn each for itself: on threads, while the model runs the next prompt
  * (observe/pipeline.h).
  *
@@ -15,6 +15,8 @@
 typedef struct {
     int width;
     schedule schedule;
+    int parts;          /* updates a prompt, each from every parts-th position; 1 in Locret */
+    double smoothness;  /* of the loss, between neighbours of an update; 0.0025 in Locret */
     int64_t save_every; /* steps between states written */
     int64_t stop_after; /* leaves after so many steps of this call, state written; 0: never */
     double time_limit;  /* leaves alike after so many seconds of this call; 0: never */

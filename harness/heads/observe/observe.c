@@ -231,6 +231,7 @@ int observe_prompt(const model *m, const heads_layout *layout, const heads_promp
     bool apart = layout && !layout->cell.method->exact;
     int64_t shown = apart && p->document < p->positions ? p->document : p->positions;
     shown = shown < MOST_SHOWN ? shown : MOST_SHOWN;
+    seen->prompt = p;
     begin_observation(seen, m, shown, p->count - 1 - p->positions, apart ? layout->cell.hosts : 1);
     observer exact = {
         .cell = {.method = method_find("flash"), .hosts = 1, .seed = 1},

@@ -33,7 +33,8 @@ int heads_layout_cell(const heads_layout *, const model *, const heads_prompt *,
 /* One prompt's run, all layers: [layers] of each, activation type. The memory is kept from prompt to
  * prompt. SmolLM2-135M: 115 KB a position in bfloat16 (features 58, keys and values 23 of them). */
 typedef struct {
-    model_shape shape; /* its layers are those that ran */
+    const heads_prompt *prompt; /* the caller's */
+    model_shape shape;          /* its layers are those that ran */
     size_t act_bytes;
     int64_t positions, label_rows;
     char *features; /* [layers, positions, heads + 2 kv_heads, head_dim] */

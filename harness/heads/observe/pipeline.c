@@ -159,8 +159,8 @@ int pipeline_slot(pipeline *p)
 
 int pipeline_run(pipeline *p, const heads_prompt *prompt)
 {
+    slot *s = &p->slots[pipeline_slot(p)];
     double began = monotonic_seconds();
-    slot *s = &p->slots[p->next];
     int status = observe_prompt(p->work.model, p->work.layout, prompt, &s->seen, post_layer, p);
     p->times.model += monotonic_seconds() - began;
     if (status)

@@ -30,9 +30,9 @@ typedef struct {
 
 typedef struct pipeline pipeline;
 pipeline *pipeline_open(const pipeline_work *);
-/* Waits until the next slot is free and returns it. */
+/* Waits until the slot that the next prompt gets is free and returns it. */
 int pipeline_slot(pipeline *);
-/* Runs the prompt into the slot last returned. -1 with a sentence. */
+/* Runs the prompt into the next slot, once it is free. -1 with a sentence. */
 int pipeline_run(pipeline *, const heads_prompt *);
 /* Waits until all prompts are done. */
 void pipeline_finish(pipeline *);
