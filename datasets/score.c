@@ -25,6 +25,15 @@ static void postprocess(sized_text *prediction)
     *prediction = (sized_text){prediction->bytes + (left - prediction->bytes), bytes};
 }
 
+bool task_is_null(const char *prediction, size_t bytes)
+{
+    sized_text left = {copy_bytes(prediction, bytes), bytes};
+    char *copy = left.bytes;
+    postprocess(&left);
+    free(copy);
+    return left.count == 0;
+}
+
 /* Bytes of the prediction times references: some seconds' work. */
 static const uint64_t MOST_SEARCHED = 1ull << 33;
 

@@ -118,6 +118,8 @@ int task_score_sample(const task *, const scorer *, const char *prediction, size
  * after postprocessing. -1 with a sentence where the official code raises. */
 int task_score(const task *, const char *prediction, size_t bytes, const sized_text *references,
                int count, double *score, bool *null);
+/* Whether postprocessing leaves nothing of a prediction (UTF-8). */
+bool task_is_null(const char *prediction, size_t bytes);
 /* mean x 100, rounded to 2 decimals as Python's round() does (exact ties to even). */
 double score_percent(double sum, int64_t rows);
 double score_round(double value); /* to 2 decimals, likewise */

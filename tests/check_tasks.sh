@@ -54,11 +54,13 @@ each_row() {
         ) && grep -qF 'p.jsonl:4: ' "$SCRATCH/errors"
 }
 
-# The official report gives a file without labels 0.0.
+# The official report gives a file without labels 0.0, whatever later rows hold, and counts its empty
+# predictions.
 unlabelled() {
-    printf '%s\n' '{"pred": "7", "outputs": [null]}' '{"pred": "7", "outputs": ["7"]}' \
-        >"$SCRATCH/p.jsonl"
-    score --file "$SCRATCH/p.jsonl" | grep -qx 'Score,0.0'
+    printf '%s\n' '{"pred": " \u0001", "outputs": [null]}' '{"pred": "7", "outputs": [null]}' \
+        '{"pred": "7", "outputs": ["7"]}' >"$SCRATCH/p.jsonl"
+    status 0 score --file "$SCRATCH/p.jsonl" &&
+        diff - "$SCRATCH/out" <<<$'Tasks,niah_single_1\nScore,0.0\nNulls,1/3'
 }
 
 # InfiniteBench: either name of the prediction, the label's name decided on the first row, the mean

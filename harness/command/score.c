@@ -23,19 +23,23 @@ typedef struct {
     const char *label_key; /* InfiniteBench: what the first row calls its label */
 } tally;
 
-/* The first reference is null: the official code then gives a file's first row, and with it the
- * file, 0.0 without looking at the predictions. */
-static bool is_unlabelled(const tally *tally, const json_t *row)
+/* The first reference is null: where it is in a file's first row, the official code gives the file 0.0
+ * without looking at any row's references, and counts the empty predictions all the same. */
+static bool is_unlabelled(const json_t *row)
 {
-    return !tally->task->infinite &&
-           json_is_null(json_array_get(json_object_get(row, "outputs"), 0));
+    return json_is_null(json_array_get(json_object_get(row, "outputs"), 0));
 }
 
-static int score_ruler(const task *task, const json_t *row, double *score, bool *null)
+static int score_ruler(const task *task, const json_t *row, bool unlabelled, double *score,
+                       bool *null)
 {
     const json_t *prediction = json_object_get(row, "pred");
     if (!json_is_string(prediction))
         return fail(prediction ? "`pred` is not a string" : "there is no `pred`");
+    if (unlabelled) {
+        *null = task_is_null(json_string_value(prediction), json_string_length(prediction));
+        return 0;
+    }
     sized_text *references;
     int count = official_references(row, &references);
     int result = count < 0 ? -1
@@ -99,12 +103,14 @@ static void take_row(tally *tally, const json_t *row, const char *path, int64_t 
     int result = row ? 0 : -1;
     if (row && !json_is_object(row))
         result = fail("the line is not a JSON object");
-    else if (row && is_unlabelled(tally, row) && (number == 0 || tally->per_row))
-        tally->unlabelled |= number == 0;
     else if (row && tally->task->infinite)
         result = score_infinite(tally, row, &score);
-    else if (row)
-        result = score_ruler(tally->task, row, &score, &null);
+    else if (row) {
+        tally->unlabelled |= number == 0 && is_unlabelled(row);
+        /* --per-row scores each row as a file of its own */
+        result = score_ruler(tally->task, row, tally->per_row ? is_unlabelled(row) : tally->unlabelled,
+                             &score, &null);
+    }
     if (result == 0) {
         tally->sum += score;
         tally->scored++;
