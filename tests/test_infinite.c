@@ -5,6 +5,7 @@
 #include "datasets/official.h"
 #include "datasets/task.h"
 #include "harness/error.h"
+#include "harness/run/prompt.h"
 #include "tests/mutate.h"
 #include "tests/task_fixture.h"
 
@@ -339,26 +340,35 @@ Test(infinite, rows_with_the_same_index)
     task_samples_close(samples);
 }
 
-/* A chat head that brings its own begin-of-text, and a tokenizer that would add one: there is one. */
+/* A chat head that brings its own begin-of-text, or a text without any, and a tokenizer that adds one:
+ * prompts begin with one. */
 Test(infinite, begins_once)
 {
     tokenizer *llama = tokenizer_open("tests/data/tokenizer/llama-3.json");
     cr_assert(llama, "%s", fail_text());
     const chat_template *template = chat_template_for(llama);
     cr_assert_str_eq(template->family, "llama-3");
-    task_sample sample;
-    char *prompt = prompt_of("passkey", row_of_all, template, &sample);
-    cr_assert(prompt, "%s", fail_text());
-    token_list ids = {0};
-    tokenizer_encode(llama, prompt, strlen(prompt), false, &ids);
+    const model m = {.tokens = llama, .chat = template};
     int32_t begin = tokenizer_id(llama, "<|begin_of_text|>");
-    int begins = 0;
-    for (size_t i = 0; i < ids.count; i++)
-        begins += ids.ids[i] == begin;
-    cr_expect_eq(ids.ids[0], begin);
-    cr_expect_eq(begins, 1);
-    token_list_free(&ids);
-    task_sample_free(&sample);
-    free(prompt);
+    for (int with_head = 0; with_head < 2; with_head++) {
+        task_sample sample;
+        free(prompt_of("passkey", row_of_all, with_head ? template : NULL, &sample));
+        prompt p;
+        cr_assert_eq(prompt_from_parts(&m, sample.document.bytes, sample.document.count,
+                                       sample.query.bytes, sample.query.count, &p), 0);
+        int begins = 0;
+        for (int64_t i = 0; i < p.document + p.query; i++)
+            begins += p.ids[i] == begin;
+        cr_expect_eq(p.ids[0], begin);
+        cr_expect_eq(begins, 1);
+        cr_expect_eq(p.head_tokens > 0, with_head);
+        token_list query = {0};
+        tokenizer_encode(llama, sample.query.bytes, sample.query.count, false, &query);
+        cr_expect_eq((int64_t)query.count, p.query);
+        cr_expect_eq(memcmp(query.ids, p.ids + p.document, query.count * sizeof *query.ids), 0);
+        token_list_free(&query);
+        prompt_free(&p);
+        task_sample_free(&sample);
+    }
     tokenizer_close(llama);
 }

@@ -246,6 +246,12 @@ int tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, bool ad
     return status;
 }
 
+const int32_t *tokenizer_prefix(const tokenizer *t, size_t *count)
+{
+    *count = t->prefix.count;
+    return t->prefix.ids;
+}
+
 int tokenizer_vocab(const tokenizer *t)
 {
     return t->vocab;

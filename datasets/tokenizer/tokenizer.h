@@ -28,6 +28,9 @@ void tokenizer_close(tokenizer *);
 int tokenizer_encode(const tokenizer *, const char *text, size_t bytes, bool add_special,
                      token_list *);
 
+/* What add_special puts before a text, *count ids; there may be none. */
+const int32_t *tokenizer_prefix(const tokenizer *, size_t *count);
+
 /* The text of ids, NUL-terminated, to be freed; invalid UTF-8 that bytes of tokens form becomes
  * U+FFFD. skip_special leaves out special tokens. */
 char *tokenizer_decode(const tokenizer *, const int32_t *ids, size_t count, bool skip_special,

@@ -40,9 +40,8 @@ static int mark_needle(const model *m, sized_text document, sized_text reference
     for (int i = 0; i < found; i++) {
         token_list before = {0}, through = {0};
         size_t bytes = (size_t)(places[i] - document.bytes);
-        int status = tokenizer_encode(m->tokens, document.bytes, bytes, false, &before) ||
-                     tokenizer_encode(m->tokens, document.bytes, bytes + reference.count, false,
-                                      &through);
+        int status = prompt_encode_front(m, document.bytes, bytes, &before) ||
+                     prompt_encode_front(m, document.bytes, bytes + reference.count, &through);
         for (size_t t = before.count; t < through.count && (int64_t)t < p->positions; t++)
             p->needle[t] = 1;
         token_list_free(&before);
@@ -72,7 +71,7 @@ static int add_sample(const model *m, const prompt_sources *from, const task_sam
 {
     prompt parts;
     if (prompt_from_parts(m, sample->document.bytes, sample->document.count, sample->query.bytes,
-                          sample->query.count, true, &parts))
+                          sample->query.count, &parts))
         return -1;
     int64_t before_answer = parts.document + parts.query;
     token_list ids = {0};

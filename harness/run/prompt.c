@@ -40,14 +40,33 @@ static int need_tokenizer(const model *m)
                             m->name);
 }
 
+int prompt_encode_front(const model *m, const char *text, size_t bytes, token_list *ids)
+{
+    size_t at = ids->count, count;
+    const int32_t *prefix = tokenizer_prefix(m->tokens, &count);
+    for (size_t i = 0; i < count; i++)
+        token_list_push(ids, prefix[i]);
+    if (tokenizer_encode(m->tokens, text, bytes, false, ids))
+        return -1;
+    size_t found = ids->count - at;
+    if (!count || found < 2 * count)
+        return 0;
+    int32_t *front = ids->ids + at;
+    if (!memcmp(front, front + count, count * sizeof *front)) {
+        memmove(front, front + count, (found - count) * sizeof *front);
+        ids->count -= count;
+    }
+    return 0;
+}
+
 int prompt_from_parts(const model *m, const char *document, size_t document_bytes,
-                      const char *query, size_t query_bytes, bool chat, prompt *p)
+                      const char *query, size_t query_bytes, prompt *p)
 {
     token_list ids = {0};
     *p = (prompt){0};
     if (need_tokenizer(m))
         return -1;
-    if (tokenizer_encode(m->tokens, document, document_bytes, !chat, &ids))
+    if (prompt_encode_front(m, document, document_bytes, &ids))
         goto failed;
     p->document = (int64_t)ids.count;
     if (tokenizer_encode(m->tokens, query, query_bytes, false, &ids))

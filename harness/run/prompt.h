@@ -14,10 +14,13 @@ typedef struct {
     int32_t *anchor_query;    /* ids that an anchor carries instead; NULL: those of the query */
 } prompt;
 
-/* Document and query tokenised apart, as all benchmark samples are, under every method. chat: the
- * document begins with the template's head, which carries its own begin-of-text. */
+/* Appends the ids of a prompt's front. It begins with what the tokenizer puts before a text (Llama-3's
+ * begin-of-text) exactly once, whether the text, as its chat head, brings that or not. */
+int prompt_encode_front(const model *, const char *text, size_t bytes, token_list *);
+
+/* Document and query tokenised apart, as all benchmark samples are, under every method. */
 int prompt_from_parts(const model *, const char *document, size_t document_bytes, const char *query,
-                      size_t query_bytes, bool chat, prompt *);
+                      size_t query_bytes, prompt *);
 
 /* Makes anchors carry this text, which may be empty, in place of the query's beginning. */
 int prompt_set_anchor_query(const model *, const char *text, size_t bytes, prompt *);

@@ -50,8 +50,7 @@ int group_open(group *g)
         if (got <= 0)
             break;
         status = prompt_from_parts(m, one.sample.document.bytes, one.sample.document.count,
-                                   one.sample.query.bytes, one.sample.query.count,
-                                   s->chat || one.sample.official, &one.prompt);
+                                   one.sample.query.bytes, one.sample.query.count, &one.prompt);
         const sized_text carried = one.sample.anchor_query;
         if (!status && carried.bytes)
             status = prompt_set_anchor_query(m, carried.bytes, carried.count, &one.prompt);
