@@ -130,6 +130,8 @@ static int read_ruler(const json_t *row, const chat_template *wrap, task_sample 
         return fail("`answer_prefix` is not a string");
     const char *characters = json_string_value(input);
     size_t bytes = json_string_length(input);
+    if (is_marker(characters, bytes))
+        wrap = NULL;
     size_t start = question_start(characters, bytes, json_string_length(prefix) > 0);
     if (start == 0)
         return fail("`input` has no line before the question, so there is no document");
@@ -153,7 +155,7 @@ static int read_split(const json_t *row, const chat_template *wrap, task_sample 
         return fail("`input_context` and `input_query` are not both strings");
     if (!json_string_length(context) || !json_string_length(query))
         return fail("`input_context` or `input_query` is empty");
-    if (wrap)
+    if (wrap && !is_marker(json_string_value(context), json_string_length(context)))
         return fail("a row with `input_query` does not say where its lead-in starts, so no chat "
                     "template can be put around it");
     sample->document = copy_sized(json_string_value(context), json_string_length(context));

@@ -8,10 +8,11 @@
 typedef enum { LAYOUT_RULER, LAYOUT_SPLIT } task_layout;
 
 /* A row as a sample (number is left 0). wrap: a chat template to put around the text, NULL for a
- * text that is used as it is. -1 with a sentence saying what is wrong with the row.
+ * text that is used as it is; as is one that opens with a chat marker ("<|"), since it was written with
+ * its template. -1 with a sentence saying what is wrong with the row.
  *
  * Where a RULER row's document ends: the query is the last line of `input` that is neither blank
- * nor opens with a chat marker ("<|"), and all behind it; RULER's thirteen templates put the
+ * nor opens with a chat marker, and all behind it; RULER's thirteen templates put the
  * question on one line, the chat templates only markers behind it. A row without `answer_prefix` (a
  * row of predictions) has the lead-in at the end of `input`: there the line before the one that
  * opens the assistant's turn is the question. */

@@ -50,7 +50,8 @@ typedef struct {
     uint64_t seed;             /* sample k depends on (task, length, seed, k) and the texts only */
     const tokenizer *tokens;   /* counts lengths; not needed for files that nothing is cut from */
     const chat_template *chat; /* made samples: NULL = plain text. Files: NULL = the text is used
-                                * as it is, else head and tail are put around it */
+                                * as it is, else head and tail are put around it (of RULER's rows
+                                * only where the text has no template yet: official.h) */
     const char *haystack;      /* essay text for made samples: plain text or JSON with key `text`;
                                 * NULL = text/jargon.txt under the cache */
     const char *file;          /* an official file of the task's benchmark; NULL = make samples */

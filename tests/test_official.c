@@ -175,6 +175,39 @@ Test(official, rows_are_cut_before_the_question)
     }
 }
 
+/* A row that was written with its chat template keeps that one; others get the model's. */
+Test(official, templates_are_not_put_around_templates)
+{
+    task_request request = request_for("niah_single_2", 1024);
+    for (int layout = LAYOUT_RULER; layout <= LAYOUT_SPLIT; layout++)
+        for (int has = 0; has < 2; has++) {
+            request.chat = has ? &chat : NULL;
+            task_samples *made = open_samples(&request);
+            task_sample sample, read;
+            next_sample(made, &sample);
+            char *line = official_line(request.task, &sample, tokens, layout);
+            json_t *row = json_loads(line, 0, NULL);
+            int result = official_sample(row, &chat, &read);
+            if (has || layout == LAYOUT_RULER) {
+                cr_assert_eq(result, 0, "%s", fail_text());
+                char *document = format_text("%s%s", has ? "" : chat.head, sample.document.bytes);
+                cr_expect_str_eq(read.document.bytes, document);
+                const char *tail = strstr(read.query.bytes, chat.tail);
+                cr_assert(tail, "%s", read.query.bytes);
+                cr_expect_null(strstr(tail + 1, chat.tail));
+                free(document);
+                task_sample_free(&read);
+            } else {
+                cr_expect_eq(result, -1);
+                cr_expect(strstr(fail_text(), "where its lead-in starts"), "%s", fail_text());
+            }
+            json_decref(row);
+            free(line);
+            task_sample_free(&sample);
+            task_samples_close(made);
+        }
+}
+
 /* Each broken line is passed over with its place and reason; good ones around it survive. */
 Test(official, broken_lines_are_named_and_skipped)
 {
