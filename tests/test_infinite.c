@@ -254,6 +254,38 @@ Test(infinite, cut_in_the_middle)
     free(context);
 }
 
+/* What is kept is one text, as if the tokens between had never been: a word of its end keeps the space
+ * before it with a tokenizer whose decoder takes a space from where a text begins. */
+Test(infinite, cut_text_is_decoded_as_one)
+{
+    static const char *const kinds[] = {"llama-2", "metaspace", "yi", "qwen2.5"};
+    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
+        char *path = format_text("tests/data/tokenizer/%s.json", kinds[kind]), *context = NULL;
+        tokenizer *t = tokenizer_open(path);
+        cr_assert(t, "%s", fail_text());
+        size_t bytes;
+        FILE *out = open_memstream(&context, &bytes);
+        for (int i = 0; i < 300; i++)
+            fprintf(out, "the a in ");
+        fclose(out);
+        char *row = format_text("{\"context\": \"%s\", \"input\": \"Who?\", \"answer\": \"1\"}", context);
+        for (int64_t most = 200; most < 212; most++) { /* cuts at every word and within */
+            task_sample sample;
+            free(prompt_of("longbook_qa_eng", row, NULL, &sample));
+            cr_assert_eq(infinite_truncate(t, most, &sample), 0, "%s", fail_text());
+            const char *text = strstr(sample.document.bytes, "\n\n");
+            for (const char *c = text; *c; c++) /* no two words are one now */
+                cr_assert(c[0] == '\n' || c[0] == ' ' || strchr(" \n", c[1]) || !strncmp(c, "the ", 4) ||
+                          !strncmp(c, "he ", 3) || !strncmp(c, "in ", 3), "%s: %.40s", kinds[kind], c);
+            task_sample_free(&sample);
+        }
+        free(row);
+        free(context);
+        tokenizer_close(t);
+        free(path);
+    }
+}
+
 Test(infinite, mutated_rows)
 {
     static const char row[] = "{\"id\": 1, \"context\": \"C \\u00e9\\ud83d\\ude00\", \"input\": \"The "

@@ -217,19 +217,19 @@ int infinite_sample(const task *task, json_t *row, const chat_template *chat, ta
 
 /* ---- Truncation ---- */
 
-/* The text of the first `front` and the last `back` of the ids. */
+/* The text of the first `front` and the last `back` of the ids, decoded as one: some decoders drop a
+ * space where a text begins. */
 static sized_text cut_text(const tokenizer *tokens, const token_list *ids, int64_t front,
                            int64_t back)
 {
-    size_t front_bytes, back_bytes;
-    char *first = tokenizer_decode(tokens, ids->ids, (size_t)front, false, &front_bytes);
-    char *last = tokenizer_decode(tokens, ids->ids + ids->count - back, (size_t)back, false,
-                                  &back_bytes);
-    sized_text text = {realloc_or_die(first, front_bytes + back_bytes + 1, 1),
-                       front_bytes + back_bytes};
-    memcpy(text.bytes + front_bytes, last, back_bytes);
-    text.bytes[text.count] = 0;
-    free(last);
+    token_list kept = {0};
+    for (int64_t i = 0; i < front; i++)
+        token_list_push(&kept, ids->ids[i]);
+    for (int64_t i = (int64_t)ids->count - back; i < (int64_t)ids->count; i++)
+        token_list_push(&kept, ids->ids[i]);
+    sized_text text;
+    text.bytes = tokenizer_decode(tokens, kept.ids, kept.count, false, &text.count);
+    token_list_free(&kept);
     return text;
 }
 
