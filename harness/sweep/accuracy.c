@@ -17,6 +17,15 @@
 
 /* ---- Rows ---- */
 
+/* Who made the samples. Those of a file say so themselves: it may be one that apbench data wrote. */
+static const char *generator_of(const group *g)
+{
+    bool official = g->sweep->file != NULL;
+    for (int64_t i = 0; i < g->count; i++)
+        official = official && g->samples[i].sample.official;
+    return official ? "official" : "apbench";
+}
+
 static void fill_row(const group *g, const cell *c, const char *method_text, record *row)
 {
     const accuracy_sweep *s = g->sweep;
@@ -35,7 +44,7 @@ static void fill_row(const group *g, const cell *c, const char *method_text, rec
     record_text(row, ACCURACY_TASK, g->task->name);
     record_integer(row, ACCURACY_SAMPLES, g->count);
     record_integer(row, ACCURACY_SEED, s->seed);
-    record_text(row, ACCURACY_GENERATOR, s->file ? "official" : "apbench");
+    record_text(row, ACCURACY_GENERATOR, generator_of(g));
     record_text(row, ACCURACY_SCORER, scorer_names[s->scorer]);
     if (s->limit)
         record_integer(row, ACCURACY_LIMIT, s->limit);

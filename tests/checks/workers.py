@@ -235,6 +235,21 @@ def check_no_samples():
            len(reasons[0]) == 4 else reasons)
 
 
+def check_generator():
+    """Rows say who made their samples: a file of our own samples is no official one."""
+    found, path = [], SCRATCH / "made.jsonl"
+    for mark in ({}, {"generator": "apbench"}):
+        row = {"index": 0, "input": "a red sea\nwhat is it?", "outputs": ["e"], **mark}
+        path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        out = SCRATCH / f"made{len(found)}.csv"
+        subprocess.run([PROGRAM, "eval", "--models", str(SCRATCH / "bytes"), "--file", str(path), "--methods",
+                        "flash", "--lengths", "64", "--tasks", "vt", "--threads", "1", "--out", str(out)],
+                       capture_output=True, check=True)
+        found += [row["generator"] for row in rows(out)]
+    report("rows say who made the samples of a file",
+           None if found == ["official", "apbench"] else found)
+
+
 def refused(*more):
     run = subprocess.run(command(2, SCRATCH / "refused.csv", *more), capture_output=True, text=True)
     told = run.stderr.strip().split("\n")
@@ -267,6 +282,7 @@ def main():
         check_interrupt(log)
         check_other_answers(log)
     check_no_samples()
+    check_generator()
     report("no workers over links between processes", refused("--comm", "mpi")
            if b"mpi" in subprocess.run([PROGRAM, "list", "comms"], capture_output=True).stdout else None)
     report("a number of workers that is none", refused("--workers", "0"))
