@@ -103,7 +103,7 @@ static const record_column accuracy_columns[ACCURACY_COLUMNS] = {
         "ok, oom, unsupported, too-big-to-simulate or failed; failed cells are tried again"},
     [ACCURACY_DETAIL] = {"detail", false, "", "the reason when status is not ok, or a remark"},
     [ACCURACY_SCORE] = {"score", false, "",
-        "score of the task as its benchmark counts: RULER in percent"},
+        "score of the task in percent, to two decimals (apbench score prints InfiniteBench's from 0 to 1)"},
     [ACCURACY_KL] = {"kl", false, "nats",
         "KL(flash || method) of the first token's distribution, mean over samples"},
     [ACCURACY_TOP1] = {"top1", false, "",
