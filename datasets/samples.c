@@ -225,6 +225,17 @@ static int read_row(const task_request *request, json_t *row, task_sample *sampl
     return -1;
 }
 
+static int open_file(task_samples *samples)
+{
+    const task_request *request = &samples->request;
+    const task *task = request->task;
+    bool cuts = task->infinite && request->tokens && request->length;
+    if (cuts && request->length <= task->tokens_to_generate)
+        return fail("%s: of %lld tokens the answer takes %d, which leaves no room for a prompt",
+                    task->name, (long long)request->length, task->tokens_to_generate);
+    return jsonl_open(&samples->lines, request->file);
+}
+
 /* fail_text() says what is wrong with the line in hand. */
 static void pass_over_line(task_samples *samples)
 {
@@ -269,7 +280,7 @@ task_samples *task_samples_open(const task_request *request)
 {
     task_samples *samples = alloc_or_die(1, sizeof *samples);
     samples->request = *request;
-    int result = request->file ? jsonl_open(&samples->lines, request->file) : open_made(samples);
+    int result = request->file ? open_file(samples) : open_made(samples);
     if (result < 0) {
         task_samples_close(samples);
         return NULL;

@@ -250,6 +250,10 @@ Test(infinite, cut_in_the_middle)
     cr_expect_eq(task_samples_next(samples, &sample), 0);
     cr_expect(strstr(fail_text(), "does not leave room"), "%s", fail_text());
     task_samples_close(samples);
+    request.length = 40;
+    cr_assert_null(task_samples_open(&request));
+    cr_expect_str_eq(fail_text(), "longbook_qa_eng: of 40 tokens the answer takes 40, which leaves no "
+                                  "room for a prompt");
     free(row);
     free(context);
 }
