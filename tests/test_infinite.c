@@ -170,6 +170,30 @@ Test(infinite, labels)
     }
 }
 
+/* Most tokens of answers, and which tasks can be made. */
+Test(infinite, table_of_tasks)
+{
+    static const struct {
+        const char *task;
+        int tokens;
+        bool made;
+    } wanted[] = {{"passkey", 6, true}, {"number_string", 12, true}, {"kv_retrieval", 50, true},
+                  {"longbook_sum_eng", 1200, false}, {"longbook_choice_eng", 40, false},
+                  {"longbook_qa_eng", 40, false}, {"longbook_qa_chn", 40, false},
+                  {"longdialogue_qa_eng", 40, false}, {"math_find", 3, true}, {"math_calc", 30000, true},
+                  {"code_run", 5, true}, {"code_debug", 5, false}};
+    int found = 0;
+    for (int t = 0; t < task_count; t++)
+        found += !strcmp(tasks[t].benchmark, "infinitebench");
+    cr_expect_eq(found, 12);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        const task *task = task_find(wanted[i].task);
+        cr_assert(task && task->infinite, "%s", wanted[i].task);
+        cr_expect_eq(task->tokens_to_generate, wanted[i].tokens, "%s", task->name);
+        cr_expect_eq(task->generator != NULL, wanted[i].made, "%s", task->name);
+    }
+}
+
 /* ---- Files ---- */
 
 static void write_rows(const char *text)

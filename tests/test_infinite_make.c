@@ -152,6 +152,37 @@ Test(infinite_make, numbers_of_a_list)
     }
 }
 
+/* Of long lists: 0 and an upper bound of 79..99 where large numbers are asked for, a lower bound of
+ * 0..19 and 99 where small ones are, either for the median; every bound turns up. */
+Test(infinite_make, bounds_of_a_list)
+{
+    bool upper[100] = {false}, lower[100] = {false};
+    int halves[2] = {0};
+    for (int k = 0; k < 700; k++) {
+        random_stream stream = stream_of(k);
+        json_t *row = make_math_find(2000, k, &stream);
+        int least = 99, most = 0;
+        for (char *at = (char *)context_of(row) + 1; *at && *at != ']'; at += *at == ',') {
+            int number = (int)strtol(at, &at, 10);
+            least = number < least ? number : least;
+            most = number > most ? number : most;
+        }
+        bool large = least == 0 && most < 99, small = least > 0 && most == 99;
+        if (k % 7 == 6)
+            halves[0] += large, halves[1] += small;
+        cr_assert(k % 7 < 3 ? least == 0 && most >= 79 : k % 7 == 6 || (most == 99 && least <= 19),
+                  "row %d: %d..%d", k, least, most);
+        upper[most] |= k % 7 < 3;
+        lower[least] |= k % 7 >= 3 && k % 7 < 6;
+        json_decref(row);
+    }
+    for (int bound = 0; bound < 21; bound++) {
+        cr_expect(upper[79 + bound], "%d", 79 + bound);
+        cr_expect(bound == 20 || lower[bound], "%d", bound);
+    }
+    cr_expect(halves[0] > 25 && halves[1] > 25, "%d and %d of 100", halves[0], halves[1]);
+}
+
 /* The value after every operator, the first operand left out, all within 0..99. */
 Test(infinite_make, values_of_a_sum)
 {

@@ -116,6 +116,68 @@ static double apb(const char *name, const char *prediction, const char *label)
     return by(name, (scorer){SCORER_APB, NULL}, prediction, label);
 }
 
+/* Which ASCII characters a scorer replaces by a space, where a word of them would be none: those listed
+ * and whitespace. before, the character, after: a prediction that scores 1 only so. */
+Test(infinite_score, marks_are_those_listed)
+{
+    static const char words[] = "\n:\"'.,?!{}";
+    static const struct {
+        const char *task, *before, *after, *label, *marks;
+    } cases[] = {
+        {"kv_retrieval", "x", "0f3a", "\"0f3a\"", words},
+        {"kv_retrieval", "0f3a", "x", "\"0f3a\"", words},
+        {"longdialogue_qa_eng", "x", "ALICE", "[\"ALICE\"]", words},
+        {"longbook_choice_eng", "it", "C", "[\"Snow\", \"C\"]", "\n\"'.,?!{}"},
+        {"code_run", "x", "12", "12", "\n.`'\":"},
+        {"code_debug", "answer is: ", "B", "[\"foo\", \"B\"]", "\n`'\"-*"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (char c = 1; c < 0x7f; c++) {
+            if (c == 'B')
+                continue; /* the answer itself */
+            char *prediction = format_text("%s%c%s", cases[i].before, c, cases[i].after);
+            bool space = python_space(&c, 1) > 0;
+            /* code_debug squeezes U+0020 only, and looks at what begins the rest */
+            bool wanted = strchr(cases[i].marks, c) ||
+                          (strcmp(cases[i].task, "code_debug") ? space : c == ' ');
+            cr_expect_eq(official(cases[i].task, prediction, cases[i].label), wanted, "%s, U+%04X",
+                         cases[i].task, c);
+            free(prediction);
+        }
+}
+
+/* What the word and the character F1 delete: a character x of the plane counts for nothing beside an x
+ * just where it is listed (or, for Chinese, whitespace). */
+Test(infinite_score, punctuation_is_as_listed)
+{
+    static const uint32_t chinese[][2] = {
+        {0x2013, 0x2014}, {0x2018, 0x2019}, {0x201b, 0x201f}, {0x2026, 0x2027}, {0x3001, 0x3003},
+        {0x300b, 0x3011}, {0x3014, 0x301f}, {0x3030, 0x3030}, {0x303e, 0x303f}, {0xfe4f, 0xfe4f},
+        {0xff01, 0xff0d}, {0xff0f, 0xff0f}, {0xff1a, 0xff20}, {0xff3b, 0xff40}, {0xff5b, 0xff64}};
+    json_t *label = json_pack("[s]", "0");
+    for (uint32_t c = 1; c < 0x10000; c++) {
+        if (c >= 0xd800 && c < 0xe000)
+            continue;
+        char text[8] = "0", *end = text + 1;
+        if (c >= 0x800)
+            *end++ = (char)(0xe0 | c >> 12), *end++ = (char)(0x80 | (c >> 6 & 63));
+        else if (c >= 0x80)
+            *end++ = (char)(0xc0 | c >> 6);
+        *end++ = (char)(c >= 0x80 ? 0x80 | (c & 63) : c);
+        bool ascii = c > 0x20 && c < 0x7f && !(c >= '0' && c <= '9') && !(c >= 'A' && c <= 'Z') &&
+                     !(c >= 'a' && c <= 'z');
+        bool space = python_space(text + 1, (size_t)(end - text - 1)) > 0, listed = ascii || space;
+        for (size_t r = 0; r < sizeof chinese / sizeof *chinese; r++)
+            listed |= c >= chinese[r][0] && c <= chinese[r][1];
+        json_t *prediction = json_string(text);
+        cr_expect_eq(score_one("longbook_qa_chn", (scorer){0}, prediction, label) == 1, listed, "U+%04X", c);
+        cr_expect_eq(score_one("longbook_qa_eng", (scorer){0}, prediction, label) == 1, ascii || space,
+                     "U+%04X", c);
+        json_decref(prediction);
+    }
+    json_decref(label);
+}
+
 /* Trap 15: the published list never equals a word; APB's copy takes the first item, of a string its
  * first character. A sample of the official file is scored against the string. */
 Test(infinite_score, lists_of_kv_retrieval)
