@@ -220,6 +220,47 @@ Test(tasks, needles_lie_at_the_forty_depths)
     }
 }
 
+/* The essay is as many of the haystack's words as the sample says, from the start again past its end, and
+ * the needle between two sentences of it stands between single spaces; so it does before the first and
+ * behind the last. */
+Test(tasks, essays_repeat_and_needles_part_them)
+{
+    static const char text[] = "One day was calm. Two  were\nnot. Three came\u00a0late.";
+    static const char *const words[] = {"One", "day", "was", "calm.", "Two", "were", "not.", "Three", "came",
+                                        "late."};
+    static needle needles[MOST_NEEDLES];
+    write_test_file(haystack, text, strlen(text));
+    task_request request = request_for("niah_single_2", 1024);
+    task_samples *samples = open_samples(&request);
+    int at_start = 0, at_end = 0;
+    for (int i = 0; i < 300; i++) {
+        task_sample sample;
+        next_sample(samples, &sample);
+        cr_assert_eq(find_needles(sample.document.bytes, needles), 1);
+        const char *context = strchr(sample.document.bytes + strlen(chat.head), '\n') + 1;
+        const char *end = sample.document.bytes + sample.document.count - 1;
+        char *before = copy_bytes(context, (size_t)(needles->start - context));
+        char *after = copy_bytes(needles->end, (size_t)(end - needles->end));
+        cr_assert(before[strlen(before) - 1] == ' ' && after[0] == ' ');
+        before[strlen(before) - 1] = 0;
+        at_start += !*before;
+        at_end += !after[1];
+        cr_assert(!*before || !after[1] || before[strlen(before) - 1] == '.');
+        char *essay = format_text("%s%s%s", before, *before && after[1] ? " " : "", after + 1), *rest = essay;
+        int64_t count = 0;
+        for (char *word; (word = strsep(&rest, " ")); count++)
+            cr_assert_str_eq(word, words[count % 10], "word %lld", (long long)count);
+        cr_assert_eq(count, sample.size);
+        cr_assert_gt(count, 100);
+        free(essay);
+        free(before);
+        free(after);
+        task_sample_free(&sample);
+    }
+    cr_expect(at_start > 0 && at_end > 0, "%d and %d", at_start, at_end);
+    task_samples_close(samples);
+}
+
 /* Sample k is the same whatever was made before it; another seed, task or k gives another. */
 Test(tasks, samples_depend_on_seed_and_number_only)
 {
