@@ -83,6 +83,33 @@ def check_reference(name, model, prompt, *flags):
     report(name, why)
 
 
+def check_object():
+    """The object itself: its fields in their order, and how much of a prompt is the query."""
+    fields = ["model", "method", "options", "hosts", "prompt_ids", "document_tokens", "query_tokens", "steps",
+              "text", "stop"]
+    why = None
+    for prompt, flags, query in ((5, (), 1), (30, (), 3), (600, (), 50), (30, ("--query-tokens", "7"), 7)):
+        answer = generate(CHECKPOINTS / "yi-sharded-f32", "<5>" * prompt, "--top", "2", "--new-tokens", "3",
+                          *flags)
+        steps = answer["steps"]
+        if list(answer) != fields or any(list(step) != ["id", "text", "top"] for step in steps) or \
+                any(list(entry) != ["id", "text", "logit", "logprob"] for step in steps for entry in step["top"]):
+            why = f"fields are {list(answer)}, {steps}"
+        elif (answer["document_tokens"], answer["query_tokens"]) != (prompt - query, query):
+            why = f"of {prompt} tokens {answer['query_tokens']} are the query, expected {query}"
+        elif answer["prompt_ids"] != [5] * prompt or answer["stop"] not in (False, True):
+            why = f"prompt_ids or stop: {answer}"
+        elif len(steps) != 3 and not answer["stop"]:
+            why = f"{len(steps)} steps"
+        elif not answer["stop"] and answer["text"] != "".join(step["text"] for step in steps):
+            why = f"text is {answer['text']!r}"
+        elif any(len(step["top"]) != 2 or step["id"] != step["top"][0]["id"] or abs(
+                (step["top"][0]["logit"] - step["top"][1]["logit"]) -
+                (step["top"][0]["logprob"] - step["top"][1]["logprob"])) > 1e-5 for step in steps):
+            why = f"the best of a step: {steps}"
+    report("the object of --json", why)
+
+
 def reference():
     models = json.loads((DATA / "logits.json").read_text(encoding="utf-8"))["models"]
     cache = subprocess.run(["sh", "-c", '. harness/setup/environment.sh; printf %s "$cache"'],
@@ -99,6 +126,7 @@ def reference():
             if len(prompt["prompt_ids"]) == 1:
                 continue  # no document and query to part
             check_reference(f"{name}, {prompt['name']}", model, prompt)
+    check_object()
     for name in ("llama31-f16", "qwen2-tied-bf16", "yi-sharded-f32"):
         prompt = models[name]["prompts"][2]  # 333 tokens: no host count below divides them
         for method, hosts in (("ring", 2), ("zigzag", 4), ("ulysses", 2), ("star", 1), ("apb", 1)):
