@@ -400,6 +400,44 @@ Test(infinite, rows_with_the_same_index)
     task_samples_close(samples);
 }
 
+static size_t tokens_of(const tokenizer *t, const char *text)
+{
+    token_list ids = {0};
+    cr_assert_eq(tokenizer_encode(t, text, strlen(text), false, &ids), 0);
+    size_t count = ids.count;
+    token_list_free(&ids);
+    return count;
+}
+
+/* Anchors keep the chat head in front of the query, that of a template with another system prompt too. */
+Test(infinite, heads_of_other_templates)
+{
+    static const struct {
+        const char *tokenizer, *head, *text;
+    } cases[] = {
+        {"llama-3", "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nYou are kind.<|eot_id|>"
+                    "<|start_header_id|>user<|end_header_id|>\n\n", "Some words.\nMore.\n"},
+        {"llama-3", "<|begin_of_text|>", "Some words.\nMore.\n"},
+        {"qwen2.5", "<|im_start|>system\nYou are kind.<|im_end|>\n<|im_start|>user\n", "Some words.\nMore.\n"},
+        {"qwen2.5", "", "Some words.\n<|im_end|>\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *path = format_text("tests/data/tokenizer/%s.json", cases[i].tokenizer);
+        tokenizer *t = tokenizer_open(path);
+        cr_assert(t, "%s", fail_text());
+        const model m = {.tokens = t, .chat = chat_template_for(t)};
+        char *document = format_text("%s%s", cases[i].head, cases[i].text);
+        prompt p;
+        cr_assert_eq(prompt_from_parts(&m, document, strlen(document), "Who?", 4, &p), 0);
+        cr_expect_eq(p.head_tokens, (int64_t)tokens_of(t, cases[i].head), "%s: %lld", cases[i].head,
+                     (long long)p.head_tokens);
+        prompt_free(&p);
+        free(document);
+        tokenizer_close(t);
+        free(path);
+    }
+}
+
 /* A chat head that brings its own begin-of-text, or a text without any, and a tokenizer that adds one:
  * prompts begin with one. */
 Test(infinite, begins_once)
@@ -421,7 +459,7 @@ Test(infinite, begins_once)
             begins += p.ids[i] == begin;
         cr_expect_eq(p.ids[0], begin);
         cr_expect_eq(begins, 1);
-        cr_expect_eq(p.head_tokens > 0, with_head);
+        cr_expect_eq(p.head_tokens, with_head ? (int64_t)tokens_of(llama, template->head) : 1);
         token_list query = {0};
         tokenizer_encode(llama, sample.query.bytes, sample.query.count, false, &query);
         cr_expect_eq((int64_t)query.count, p.query);

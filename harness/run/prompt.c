@@ -7,7 +7,42 @@
 #include "harness/error.h"
 #include "kernels/hash.h"
 
-/* Tokens of the chat head with which the ids really begin, 0 when they do not. */
+/* Where the head of a template that is not the model's may end, and the rest of its last line. */
+enum { MOST_HEAD = 64, MOST_ROLE = 3 };
+
+/* Newlines at the end of a token's text; *others: what else it has. */
+static size_t newlines_of(const model *m, int32_t id, size_t *others)
+{
+    char *text = tokenizer_decode(m->tokens, &id, 1, false, others);
+    size_t newlines = 0;
+    for (; *others && text[*others - 1] == '\n'; --*others)
+        newlines++;
+    free(text);
+    return newlines;
+}
+
+/* The front of ids that open with a special token: through the last one that stands near, and what its
+ * line says of the turn ("user"). A begin-of-text alone is one too. */
+static int64_t other_head_tokens(const model *m, const int32_t *ids, int64_t count)
+{
+    int64_t end = 0;
+    if (!count || !tokenizer_is_special(m->tokens, ids[0]))
+        return 0;
+    for (int64_t i = 0; i < count && i < MOST_HEAD; i++)
+        if (tokenizer_is_special(m->tokens, ids[i]))
+            end = i + 1;
+    size_t others;
+    for (int64_t i = end; i < count && i < end + MOST_ROLE; i++)
+        if (newlines_of(m, ids[i], &others)) {
+            do
+                i++;
+            while (i < count && newlines_of(m, ids[i], &others) && !others);
+            return i;
+        }
+    return end;
+}
+
+/* Tokens of the chat head with which the ids begin, 0 when they have none. */
 static int64_t head_tokens(const model *m, const int32_t *ids, int64_t count)
 {
     token_list head = {0};
@@ -16,6 +51,8 @@ static int64_t head_tokens(const model *m, const int32_t *ids, int64_t count)
         !tokenizer_encode(m->tokens, m->chat->head, strlen(m->chat->head), false, &head) &&
         (int64_t)head.count <= count && !memcmp(head.ids, ids, head.count * sizeof *ids))
         tokens = (int64_t)head.count;
+    else
+        tokens = other_head_tokens(m, ids, count);
     token_list_free(&head);
     return tokens;
 }

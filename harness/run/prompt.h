@@ -8,7 +8,8 @@
 typedef struct {
     int32_t *ids;             /* document, then query */
     int64_t document, query;  /* lengths in tokens */
-    int64_t head_tokens;      /* chat head at the document's start */
+    int64_t head_tokens;      /* chat head at the document's start: the model's, or that of the template
+                               * that an official row brings, at least its begin-of-text */
     int64_t query_in_anchor;  /* query tokens before its first end-of-turn id; all when it has none; or
                                * how many there are of: */
     int32_t *anchor_query;    /* ids that an anchor carries instead; NULL: those of the query */
