@@ -465,6 +465,12 @@ Test(infinite, begins_once)
         cr_expect_eq((int64_t)query.count, p.query);
         cr_expect_eq(memcmp(query.ids, p.ids + p.document, query.count * sizeof *query.ids), 0);
         token_list_free(&query);
+        int64_t count = p.document + p.query;
+        prompt_free(&p);
+        char *whole = format_text("%s%s", sample.document.bytes, sample.query.bytes);
+        cr_assert_eq(prompt_from_text(&m, whole, strlen(whole), false, 0, &p), 0);
+        cr_expect(p.ids[0] == begin && p.ids[1] != begin && p.document + p.query <= count);
+        free(whole);
         prompt_free(&p);
         task_sample_free(&sample);
     }

@@ -156,7 +156,7 @@ int prompt_from_text(const model *m, const char *text, size_t bytes, bool chat, 
         status = tokenizer_encode(m->tokens, whole, head + bytes + tail, false, &ids);
         free(whole);
     } else {
-        status = tokenizer_encode(m->tokens, text, bytes, true, &ids);
+        status = prompt_encode_front(m, text, bytes, &ids);
     }
     if (!status && ids.count < 2)
         status = fail("the prompt has %zu tokens; it needs at least 2, one each for document and "

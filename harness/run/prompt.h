@@ -26,8 +26,8 @@ int prompt_from_parts(const model *, const char *document, size_t document_bytes
 /* Makes anchors carry this text, which may be empty, in place of the query's beginning. */
 int prompt_set_anchor_query(const model *, const char *text, size_t bytes, prompt *);
 
-/* One text, used as it is (with the begin-of-text that the tokenizer adds) or, with chat, inside the
- * model's chat template. The last query_tokens tokens are the query; 0 = a tenth, at most 50. */
+/* One text, used as it is (begun as prompt_encode_front() does) or, with chat, inside the model's chat
+ * template. The last query_tokens tokens are the query; 0 = a tenth, at most 50. */
 int prompt_from_text(const model *, const char *text, size_t bytes, bool chat, int64_t query_tokens,
                      prompt *);
 
