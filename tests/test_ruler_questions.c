@@ -133,6 +133,39 @@ Test(ruler, questions_on_hotpotqa)
     task_samples_close(samples);
 }
 
+/* An article that has a paragraph 5,000 times is no longer than one that has it once: three documents in
+ * all, of which a short prompt has two. */
+Test(ruler, repeated_paragraphs)
+{
+    char *path = format_text("%s/squad.json", questions);
+    FILE *out = fopen(path, "wb");
+    fputs("{\"data\": [{\"paragraphs\": [", out);
+    for (int p = 0; p < 5000; p++)
+        fprintf(out, "%s{\"context\": \"Place 0-0 lies by the sea.\", \"qas\": [%s]}", p ? ", " : "", p ? "" :
+                "{\"question\": \"Where?\", \"answers\": [{\"text\": \"there\"}], \"is_impossible\": false}");
+    for (int p = 1; p < 3; p++) {
+        fprintf(out, "%s{\"context\": \"Place 0-%d lies", p == 1 ? "]}, {\"paragraphs\": [" : ", ", p);
+        for (int w = 0; w < 100; w++)
+            fputs(" far", out);
+        fputs(".\", \"qas\": []}", out);
+    }
+    fputs("]}]}", out);
+    fclose(out);
+    free(path);
+    char *documents[MOST_DOCUMENTS];
+    task_request request = request_for("qa_1", 512);
+    task_samples *samples = open_samples(&request);
+    task_sample sample;
+    next_sample(samples, &sample);
+    cr_expect_eq(read_documents(&sample, documents), sample.size);
+    cr_expect_eq(sample.size, 2, "%lld", (long long)sample.size);
+    cr_expect_eq(count_text(sample.document.bytes, "Place 0-0"), 1);
+    for (int d = 0; d < sample.size; d++)
+        free(documents[d]);
+    task_sample_free(&sample);
+    task_samples_close(samples);
+}
+
 /* Files that are no such files are refused with what is wrong and where. */
 Test(ruler, broken_question_files)
 {

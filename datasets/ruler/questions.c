@@ -33,20 +33,21 @@ static void choose_documents(const question_set *set, const question *question, 
                              random_stream *stream, uint32_t *chosen)
 {
     size_t all = set->document_count, have = 0;
+    size_t of_article = (size_t)question->article_count; /* the same paragraph may be there twice */
     if (count >= all) {
         for (size_t i = 0; i < count; i++)
             chosen[i] = (uint32_t)(i % all);
         return;
     }
     bool *taken = alloc_or_die(all, sizeof *taken);
-    uint32_t *others = alloc_or_die(all, sizeof *others);
+    uint32_t *others = alloc_or_die(all > of_article ? all : of_article, sizeof *others);
     uint32_t *order = alloc_or_die(all, sizeof *order);
     for (int i = 0; i < question->own_count; i++)
         take(question->own[i], taken, order, &have);
-    for (int i = 0; i < question->article_count; i++)
+    for (size_t i = 0; i < of_article; i++)
         others[i] = question->article[i];
-    random_shuffle(stream, others, (size_t)question->article_count);
-    for (int i = 0; i < question->article_count; i++)
+    random_shuffle(stream, others, of_article);
+    for (size_t i = 0; i < of_article; i++)
         take(others[i], taken, order, &have);
     for (size_t i = 0; i < all; i++)
         others[i] = (uint32_t)i;
