@@ -90,8 +90,8 @@ static void fill_results(const group *g, const totals *sum, record *row)
     const char *remark = driver->remark ? driver->remark(driver) : NULL;
     char raised[100] = "";
     if (sum->raised)
-        snprintf(raised, sizeof raised, "the official scorer raises on %lld answers: counted 0",
-                 (long long)sum->raised);
+        snprintf(raised, sizeof raised, "the %s scorer raises on %lld answer%s: counted 0",
+                 scorer_names[g->sweep->scorer], (long long)sum->raised, sum->raised == 1 ? "" : "s");
     const char *remarks[] = {remark ? remark : "", raised, g->broken ? g->broken : ""};
     char *detail = copy_text("");
     for (int i = 0; i < 3; i++) {

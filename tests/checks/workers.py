@@ -235,19 +235,28 @@ def check_no_samples():
            len(reasons[0]) == 4 else reasons)
 
 
-def check_generator():
-    """Rows say who made their samples: a file of our own samples is no official one."""
-    found, path = [], SCRATCH / "made.jsonl"
-    for mark in ({}, {"generator": "apbench"}):
-        row = {"index": 0, "input": "a red sea\nwhat is it?", "outputs": ["e"], **mark}
-        path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-        out = SCRATCH / f"made{len(found)}.csv"
-        subprocess.run([PROGRAM, "eval", "--models", str(SCRATCH / "bytes"), "--file", str(path), "--methods",
-                        "flash", "--lengths", "64", "--tasks", "vt", "--threads", "1", "--out", str(out)],
-                       capture_output=True, check=True)
-        found += [row["generator"] for row in rows(out)]
-    report("rows say who made the samples of a file",
-           None if found == ["official", "apbench"] else found)
+def row_of(task, sample, *more):
+    """The row of an evaluation of this one sample of a file."""
+    path, out = SCRATCH / "one.jsonl", SCRATCH / "one.csv"
+    path.write_text(json.dumps(sample) + "\n", encoding="utf-8")
+    out.unlink(missing_ok=True)
+    out.with_suffix(".samples.jsonl").unlink(missing_ok=True)
+    subprocess.run([PROGRAM, "eval", "--models", str(SCRATCH / "bytes"), "--file", str(path), "--methods",
+                    "flash", "--lengths", "512", "--tasks", task, "--threads", "1", "--out", str(out), *more],
+                   capture_output=True, check=True)
+    return rows(out)[0]
+
+
+def check_remarks():
+    """Rows say who made their samples, and of whom the scorer was that raises on an answer."""
+    sample = {"index": 0, "input": "a red sea\nwhat is it?", "outputs": ["e"]}
+    found = [row_of("vt", {**sample, **mark})["generator"] for mark in ({}, {"generator": "apbench"})]
+    report("a file of our own samples is no official one", None if found == ["official", "apbench"] else found)
+    sample = {"context": "[1, 2]", "input": "The largest of the list is", "answer": "2"}
+    for scorer in ("official", "apb"):
+        row = row_of("math_find", sample, "--scorer", scorer)
+        report(f"answers on which the {scorer} scorer raises are counted",
+               None if row["detail"] == f"the {scorer} scorer raises on 1 answer: counted 0" else row["detail"])
 
 
 def refused(*more):
@@ -282,7 +291,7 @@ def main():
         check_interrupt(log)
         check_other_answers(log)
     check_no_samples()
-    check_generator()
+    check_remarks()
     report("no workers over links between processes", refused("--comm", "mpi")
            if b"mpi" in subprocess.run([PROGRAM, "list", "comms"], capture_output=True).stdout else None)
     report("a number of workers that is none", refused("--workers", "0"))
