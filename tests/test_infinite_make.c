@@ -2,6 +2,7 @@
  * depths, kinds and counts over whole files, and that samples fill their length. */
 #include "datasets/infinitebench/infinitebench.h"
 #include "datasets/infinitebench/make.h"
+#include "datasets/official.h"
 #include "datasets/task.h"
 #include "harness/error.h"
 #include "tests/task_fixture.h"
@@ -286,6 +287,38 @@ Test(infinite_make, samples_fill_their_length)
             }
             free(answer);
             task_sample_free(&sample);
+        }
+        task_samples_close(samples);
+    }
+}
+
+/* A sample written as a row of a file and read again, cut to the same length, is what it was. */
+Test(infinite_make, written_rows_read_back)
+{
+    for (size_t t = 0; t < sizeof made / sizeof *made; t++) {
+        task_request request = request_for(made[t], 2000);
+        task_samples *samples = open_samples(&request);
+        task_sample sample[3], read;
+        FILE *file = fopen(scratch, "wb");
+        for (int k = 0; k < 3; k++) {
+            next_sample(samples, &sample[k]);
+            char *line = official_line(request.task, &sample[k], tokens, LAYOUT_RULER);
+            cr_assert(line, "%s", fail_text());
+            fputs(line, file);
+            free(line);
+        }
+        fclose(file);
+        task_samples_close(samples);
+        request.file = scratch;
+        samples = open_samples(&request);
+        for (int k = 0; k < 3; k++) {
+            next_sample(samples, &read);
+            assert_same(&sample[k], &read);
+            cr_expect(json_equal(sample[k].label, read.label) && json_equal(sample[k].row, read.row));
+            cr_expect(same_text(sample[k].anchor_query, read.anchor_query) && !read.official);
+            cr_expect_eq(sample[k].tokens_to_generate, read.tokens_to_generate);
+            task_sample_free(&read);
+            task_sample_free(&sample[k]);
         }
         task_samples_close(samples);
     }
