@@ -28,7 +28,8 @@ typedef struct {
     int64_t number;      /* 0, 1, 2 .. in the order of making or of the file's good rows */
     int64_t index;       /* the file's own `index`; of made samples, the number */
     int64_t length;      /* tokens of document and query plus the task's tokens_to_generate; of
-                          * official rows what the row says (0: nothing) */
+                          * official rows what the row says (0: nothing), of InfiniteBench's that were
+                          * cut to a length the tokens of document and query alone */
     int tokens_to_generate; /* at most, in answer to this sample */
     int64_t size;        /* units of haystack that went in (0 for files) */
     bool split_layout;   /* it was read from a row of the split layout */

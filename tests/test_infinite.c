@@ -21,7 +21,7 @@ static char *prompt_of(const char *name, const char *json, const chat_template *
                        task_sample *sample)
 {
     json_error_t error;
-    json_t *row = json_loads(json, 0, &error);
+    json_t *row = json_loads(json, JSON_ALLOW_NUL, &error);
     cr_assert(row, "%s: %s", json, error.text);
     int result = infinite_sample(task_find(name), row, template, sample);
     json_decref(row);
@@ -146,6 +146,7 @@ Test(infinite, labels)
                  {"longbook_choice_eng", "[\"w\"]", "[\"w\", \"A\"]"},
                  {"code_debug", "[\"other\", \"B\"]", "[\"other\", \"B\"]"},
                  {"code_debug", "[\"other\", \"E\"]", NULL},
+                 {"code_debug", "[\"other\", \"\\u0000\"]", NULL},
                  {"code_debug", "[\"other\"]", NULL},
                  {"code_debug", "[]", NULL},
                  {"math_find", "[48]", "[48]"},

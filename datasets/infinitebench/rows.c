@@ -71,7 +71,7 @@ static json_t *lettered_label(const json_t *answer, const json_t *options)
 {
     const json_t *second = json_array_get(answer, 1), *text = answer;
     if (json_array_size(answer) == 2 && json_is_string(second) &&
-        json_string_length(second) == 1 && strchr("ABCD", json_string_value(second)[0]))
+        json_string_length(second) == 1 && memchr("ABCD", json_string_value(second)[0], 4))
         return json_incref((json_t *)answer);
     if (json_array_size(answer) == 1)
         text = json_array_get(answer, 0);
