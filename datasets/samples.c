@@ -276,6 +276,14 @@ static int read_next(task_samples *samples, task_sample *sample)
 
 /* ---- Both ---- */
 
+int task_texts_check(const task *task, const char *haystack)
+{
+    corpus *corpus = task->generator ? task->generator->open(task, haystack) : NULL;
+    int status = task->generator && !corpus ? -1 : 0;
+    corpus_close(corpus);
+    return status;
+}
+
 task_samples *task_samples_open(const task_request *request)
 {
     task_samples *samples = alloc_or_die(1, sizeof *samples);

@@ -62,6 +62,9 @@ typedef struct {
 /* Readies samples; for made ones this fits the size of the haystack to the length (some twenty
  * probes). NULL with a sentence in fail_text(). The request's pointers must outlive the result. */
 task_samples *task_samples_open(const task_request *);
+/* Whether the texts that a task's samples are made of (haystack as in a request) are there: -1 with the
+ * sentence when one is missing or broken, which somebody may mend. */
+int task_texts_check(const task *, const char *haystack);
 /* The next sample: 1 filled in (free it with task_sample_free), 0 the file has ended (made samples
  * never do), -1 failed. Broken lines of a file are skipped, the first few with a word on stderr. */
 int task_samples_next(task_samples *, task_sample *);

@@ -111,6 +111,18 @@ no_good_files() {
         status 1 data --tasks niah_single_1 --out /dev/null
 }
 
+# A text that is missing may be there at the next call, which then runs the row.
+missing_text() {
+    local eval=("$APBENCH" eval --methods flash --layers 1 --samples 1 --tasks niah_single_2 --lengths 512
+        --no-fidelity --haystack "$SCRATCH/essay.txt" --out "$SCRATCH/missing.csv")
+    rm -f "$SCRATCH/essay.txt"
+    "${eval[@]}" --dry-run | grep -q ' failed .*essay.txt' || { echo "--dry-run does not say so"; return 1; }
+    status 1 "${eval[@]}" && grep -q 'failed.*essay.txt' "$SCRATCH/errors" &&
+        cp README.md "$SCRATCH/essay.txt" && status 0 "${eval[@]}" &&
+        tail -n 1 "$SCRATCH/missing.csv" | grep -q ',ok,' &&
+        status 0 "${eval[@]}" --tasks math_calc && tail -n 1 "$SCRATCH/missing.csv" | grep -q ',unsupported,'
+}
+
 check "same seed, same bytes; more samples change none before" same_seed_same_bytes
 check "nothing half written" nothing_half_written
 check "summary as the official report" summary
@@ -121,3 +133,4 @@ check "a rule of its own for GPT-4" infinite_gpt4
 check "InfiniteBench's files" infinite_data
 check "bad usage has status 2" usage
 check "files that are no good have status 1" no_good_files
+check "a text that was missing is looked for again" missing_text

@@ -185,12 +185,15 @@ static int rows_of_a_group(const accuracy_sweep *s)
     return rows;
 }
 
-/* Rows for a task and length of which no sample can be made: the sweep goes on. */
+/* Rows for a task and length of which no sample can be made: the sweep goes on. Where a text is missing
+ * they have failed, so that the next call tries them again, when it may be there. */
 static int refuse_group(group *g, progress *progress)
 {
     accuracy_sweep *s = g->sweep;
     char reason[1024];
     snprintf(reason, sizeof reason, "%s", reason_of(s));
+    bool lacking = s->driver->agree(s->driver, task_texts_check(g->task, s->haystack));
+    const char *word = lacking ? "failed" : cell_verdict_names[CELL_UNSUPPORTED];
     int status = 0;
     for (int k = 0; k < s->methods.count && !status; k++)
         for (int h = 0; h < s->hosts.count && !status; h++) {
@@ -202,14 +205,15 @@ static int refuse_group(group *g, progress *progress)
             c.hosts = c.method->single_host ? 1 : (int)s->hosts.items[h];
             fill_row(g, &c, s->methods.items[k], &row);
             record_integer(&row, ACCURACY_SAMPLES, group_samples_wanted(s));
-            record_text(&row, ACCURACY_STATUS, cell_verdict_names[CELL_UNSUPPORTED]);
+            record_text(&row, ACCURACY_STATUS, word);
             record_text(&row, ACCURACY_DETAIL, reason);
+            s->failed += lacking;
             if (s->records && !records_done(s->records, &row))
                 status = records_append(s->records, &row);
             record_clear(&row);
             char line[1200];
-            snprintf(line, sizeof line, "%s %s: unsupported: %s", g->model->name,
-                     s->methods.items[k], reason);
+            snprintf(line, sizeof line, "%s %s: %s: %s", g->model->name, s->methods.items[k], word,
+                     reason);
             progress->expected_left -= expected_of(g);
             progress_report(progress, 0, 0, line);
         }

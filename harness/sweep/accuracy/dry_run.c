@@ -7,6 +7,7 @@
 #include "harness/sweep/accuracy.h"
 #include "harness/sweep/accuracy/group.h"
 #include "harness/sweep/accuracy/judge.h"
+#include "harness/sweep/cells.h"
 
 /* What rows add up to. */
 typedef struct {
@@ -33,16 +34,17 @@ static void print_row(const group *g, const char *method_text, int hosts, const 
            word, remark);
 }
 
-/* One method on one number of hosts. opened: the group has samples; else why it has none. */
-static void dry_row(const group *g, const char *method_text, int hosts, const char *no_samples,
-                    work *sum)
+/* One method on one number of hosts. no_samples: why the group has none and `word` says what its rows
+ * will be; NULL where it has. */
+static void dry_row(const group *g, const char *method_text, int hosts, const char *word,
+                    const char *no_samples, work *sum)
 {
     char options[256];
     work own = {0};
     row_verdict verdict = {0};
     sum->rows++;
     if (no_samples) {
-        print_row(g, method_text, hosts, "unsupported", no_samples, &own, sum->rows);
+        print_row(g, method_text, hosts, word, no_samples, &own, sum->rows);
         return;
     }
     row_judge(g, method_text, hosts, &verdict);
@@ -59,10 +61,13 @@ static void dry_row(const group *g, const char *method_text, int hosts, const ch
 static int dry_group(const accuracy_sweep *s, group *g, work *sum)
 {
     char reason[1024] = "";
+    const char *word = cell_verdict_names[CELL_UNSUPPORTED];
     if (group_open(g)) {
         if (s->file)
             return -1;
         snprintf(reason, sizeof reason, "%s", fail_text());
+        if (task_texts_check(g->task, s->haystack))
+            word = "failed";
     }
     for (int h = 0; h < s->hosts.count; h++)
         for (int k = 0; k < s->methods.count; k++) {
@@ -72,7 +77,7 @@ static int dry_group(const accuracy_sweep *s, group *g, work *sum)
             int hosts = c.method->single_host ? 1 : (int)s->hosts.items[h];
             if ((c.method->single_host && h > 0) || hosts > s->most_hosts)
                 continue; /* once, on one host; another launch's work */
-            dry_row(g, s->methods.items[k], hosts, *reason ? reason : NULL, sum);
+            dry_row(g, s->methods.items[k], hosts, word, *reason ? reason : NULL, sum);
         }
     return 0;
 }
