@@ -139,7 +139,7 @@ static int open_made(task_samples *samples)
 {
     const task_request *request = &samples->request;
     if (!request->task->generator)
-        return fail("%s has no generator here; give its official file", request->task->name);
+        return fail("samples of %s are in its official file only (eval --file FILE)", request->task->name);
     if (!request->tokens)
         return fail("%s: samples cannot be made without a tokenizer", request->task->name);
     if (request->length < 1 || request->length > (int64_t)1 << 30)

@@ -21,7 +21,8 @@ int parse_size(const char *text, int64_t *value)
     else if (*end == 'M' || *end == 'm')
         unit = 1 << 20, end++;
     if (!isdigit((unsigned char)text[0]) || *end || errno || number > INT64_MAX / unit)
-        return fail("'%s' is not a size: expected a number, with K or M for binary thousands", text);
+        return fail("'%s' is not a size: a whole number of at least 0, with K or M behind it for binary "
+                    "thousands", text);
     *value = number * unit;
     return 0;
 }
@@ -93,7 +94,7 @@ static int parse_seconds(const char *text, double *value)
     char *end;
     double number = strtod(text, &end);
     if (end == text || *end || !isfinite(number) || number < 0)
-        return fail("'%s' is not a number of seconds", text);
+        return fail("'%s' is not a number of at least 0", text);
     *value = number;
     return 0;
 }
@@ -159,6 +160,21 @@ static void print_help(const char *usage, const flag *flags, int flag_count)
     }
 }
 
+/* --model where the command has --models, and the like, is told which. */
+static int no_such_flag(const flag *flags, int flag_count, const char *word, const char *command)
+{
+    const char *meant = NULL;
+    size_t length = strcspn(word + 2, "=");
+    for (int k = 0; k < flag_count && !meant; k++) {
+        size_t own = strlen(flags[k].name), both = own < length ? own : length;
+        if (both >= 4 && !strncmp(flags[k].name, word + 2, both))
+            meant = flags[k].name;
+    }
+    if (meant)
+        return fail("there is no flag %s, but --%s; see 'apbench %s --help'", word, meant, command);
+    return fail("there is no flag %s; see 'apbench %s --help'", word, command);
+}
+
 int options_parse(const char *usage, const flag *flags, int flag_count, int argc, char **argv,
                   text_list *positional)
 {
@@ -180,7 +196,7 @@ int options_parse(const char *usage, const flag *flags, int flag_count, int argc
             if (strlen(flags[k].name) == length && !strncmp(flags[k].name, word + 2, length))
                 f = &flags[k];
         if (!f)
-            return fail("there is no flag %s; see 'apbench %s --help'", word, argv[0]);
+            return no_such_flag(flags, flag_count, word, argv[0]);
         const char *value = word[2 + length] ? word + 2 + length + 1 : NULL;
         if (f->kind == FLAG_SWITCH && value)
             return fail("--%s takes no value, but '%s' was given", f->name, value);

@@ -32,7 +32,7 @@ device *device_find(const char *name)
         size_t used = strlen(names);
         snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", device_table[i]->name);
     }
-    fail("no device is called \"%s\"; there are: %s", name, names);
+    fail("no device is called \"%s\"; this build has: %s", name, names);
     return NULL;
 }
 

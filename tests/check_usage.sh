@@ -42,11 +42,15 @@ random=tests/data/checkpoints/yi-sharded-f32
 generate() { "$APBENCH" generate --model $random --prompt "<1><2><3>" "$@"; }
 expect "unknown command" 2 nonsense "$APBENCH" nonsense
 expect "unknown flag" 2 nonsense generate --nonsense 3
+expect "a flag of another command" 2 "but --models" "$APBENCH" speed --model tiny
 expect "flag without value" 2 hosts generate --hosts
 expect "flag with a bad number" 2 12x generate --new-tokens 12x
 expect "unknown method" 2 nonsense generate --method nonsense
 expect "unknown option of a method" 2 nonsense generate --method star:nonsense=1
 expect "unknown device" 2 nonsense generate --device nonsense
+expect "a query of no tokens" 2 "--query 0" "$APBENCH" speed --models tiny --query 0
+expect "a number that is no time" 2 "tolerance.*number of at least 0" "$APBENCH" check ring --tolerance much
+expect "no text from random weights" 1 "random weights" "$APBENCH" generate --model tiny --prompt "a b"
 expect "no prompt" 2 prompt "$APBENCH" generate --model $random
 expect "missing prompt file" 1 /nowhere "$APBENCH" generate --model $random --file /nowhere
 expect "missing model" 1 /nowhere "$APBENCH" generate --model /nowhere --prompt "<1><2>"
@@ -74,4 +78,6 @@ broken && python3 -c 'print("[" * 100000)' >"$SCRATCH/model/tokenizer.json"
 refused "tokenizer.json nested deeply" tokenizer.json
 broken && rm "$SCRATCH/model/config.json"
 refused "no config.json" config.json
+broken && rm "$SCRATCH/model/tokenizer.json"
+refused "no tokenizer.json" tokenizer.json.is.missing
 exit 0

@@ -121,7 +121,7 @@ int command_data(int argc, char **argv)
         {"model", FLAG_TEXT, &options.model, "NAME",
          "whose tokenizer counts and whose chat template is used"},
         {"seed", FLAG_SIZE, &options.seed, "N", "another seed gives other samples"},
-        {"out", FLAG_TEXT, &options.out, "DIR", "where <length>/<task>/validation.jsonl go"},
+        {"out", FLAG_TEXT, &options.out, "DIR", "where LENGTH/TASK/validation.jsonl go (InfiniteBench: TASK.jsonl)"},
         {"haystack", FLAG_TEXT, &options.haystack, "FILE",
          "essay text: UTF-8 text or JSON with the key `text` (default: the Jargon File)"},
         {"layout", FLAG_TEXT, &options.layout, "NAME",
@@ -129,10 +129,9 @@ int command_data(int argc, char **argv)
         {"no-chat", FLAG_SWITCH, &options.no_chat, NULL, "leave out the model's chat template"},
     };
     int parsed = options_parse(
-        "apbench data --tasks NAMES --lengths SIZES --out DIR [...]\n"
-        "Makes samples of RULER's and InfiniteBench's tasks (in our own wording:\n"
-        "generator=apbench) and writes them\n"
-        "as the official JSONL files.",
+        "usage: apbench data --tasks NAMES --lengths SIZES --out DIR [flags]\n\n"
+        "Makes samples of RULER's and InfiniteBench's tasks (in our own wording: generator=apbench) and\n"
+        "writes them as the official JSONL files.\n",
         flags, FLAG_COUNT(flags), argc, argv, NULL);
     if (parsed > 0)
         return 0;

@@ -375,9 +375,10 @@ static int command_train(int argc, char **argv)
         {"time-limit", FLAG_SECONDS, &f.train.time_limit, "SECONDS", "leave after so long; 0 = run to the end"},
     };
     int parsed = options_parse(
-        "apbench heads train --model M --data FILES --text FILES --out FILE [...]\n"
+        "usage: apbench heads train --model M --data FILES --text FILES --out FILE [flags]\n\n"
         "Trains retaining heads after Locret's recipe: labels from the frozen model's attention, one\n"
-        "prompt a step; the loss leaves out a prompt's level, and steps are in units of features. The same command goes on after an interruption, to the same result.",
+        "prompt a step; the loss leaves out a prompt's level, and steps are in units of features. The same\n"
+        "command goes on after an interruption, to the same result.\n",
         table, FLAG_COUNT(table), argc, argv, NULL);
     int status = 0;
     if (!parsed)
@@ -421,12 +422,13 @@ static int command_evaluate(int argc, char **argv)
         {"passed", FLAG_SIZE, &f.passed, "L_P", "measure what the layouts pass on, L_P keys of a block"},
     };
     int parsed = options_parse(
-        "apbench heads eval --model M --retaining-heads FILE --data FILES [...]\n"
-        "Prints, by layer and in the mean, how many of the top 10 % of positions by label the heads\n"
-        "find, and how many of the tokens of answers that stand in the document. With --passed: how many\n"
-        "of a block's L_P largest labels and of the tokens of answers its compressor passes on, for each\n"
-        "method of --layout (apb:compressor=query,apb:compressor=random); no heads are needed but those\n"
-        "that a method uses.",
+        "usage: apbench heads eval --model M --retaining-heads FILE --data FILES [flags]\n\n"
+        "Prints, by layer and in the mean, which share of the top 10 % of positions by label the heads\n"
+        "find (overlap), and which share of the tokens of answers that stand in the document (needle\n"
+        "recall; recall by labels: what heads would find that gave the labels themselves). With --passed:\n"
+        "which share of a block's L_P largest labels (top labels) and of the tokens of answers (needles)\n"
+        "its compressor passes on, for each method of --layout (apb:compressor=query,\n"
+        "apb:compressor=random); no heads are needed but those that a method uses.\n",
         table, FLAG_COUNT(table), argc, argv, NULL);
     int status = 0;
     if (!parsed)
@@ -442,7 +444,7 @@ static int command_evaluate(int argc, char **argv)
 int command_heads(int argc, char **argv)
 {
     static const char usage[] =
-        "usage: apbench heads train|eval [flags]\n"
+        "usage: apbench heads train|eval [flags]; each explains itself with --help\n\n"
         "Retaining heads, APB's compressor: train them for a model, or measure them.\n";
     const char *word = argc > 1 ? argv[1] : "";
     if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
@@ -457,6 +459,9 @@ int command_heads(int argc, char **argv)
         argv[1] = "heads eval";
         return command_evaluate(argc - 1, argv + 1);
     }
-    fail("heads: '%s' is neither train nor eval; see 'apbench heads --help'", word);
+    if (*word)
+        fail("heads: '%s' is neither train nor eval; see 'apbench heads --help'", word);
+    else
+        fail("heads wants a word, train or eval; see 'apbench heads --help'");
     return command_misused();
 }

@@ -218,8 +218,8 @@ int command_plot(int argc, char **argv)
         {"keep-data", FLAG_SWITCH, &keep_data, NULL,
          "leave the plotted data as DIR/NAME.dat, with the command that draws it"},
     };
-    int status = options_parse("apbench plot FILE.csv... --out DIR [flags]\n"
-                               "Figures of results as PNG and SVG, through gnuplot and plots/*.gp.",
+    int status = options_parse("usage: apbench plot FILE.csv... --out DIR [flags]\n\n"
+                               "Figures of results as PNG and SVG, through gnuplot and plots/*.gp.\n",
                                flags, FLAG_COUNT(flags), argc, argv, &files);
     if (status == 0 && !files.count)
         status = fail("a results file is missing; see 'apbench plot --help'");

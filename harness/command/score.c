@@ -177,9 +177,9 @@ int command_score(int argc, char **argv)
         {"model-name", FLAG_TEXT, &tally.scorer.model, "NAME",
          "who made the predictions: math_calc has a rule of its own for gpt4"},
     };
-    int parsed = options_parse("apbench score --task NAME --file FILE [--per-row] [...]\n"
+    int parsed = options_parse("usage: apbench score --task NAME --file FILE [flags]\n\n"
                                "Scores a file of predictions as the official scorers do: RULER in\n"
-                               "percent, InfiniteBench from 0 to 1.",
+                               "percent, InfiniteBench from 0 to 1.\n",
                                flags, FLAG_COUNT(flags), argc, argv, NULL);
     if (parsed > 0)
         return 0;

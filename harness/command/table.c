@@ -92,8 +92,8 @@ int command_table(int argc, char **argv)
         {"against", FLAG_TEXTS, &wanted.against, "LIST",
          "paired differences from these: METHOD[:OPTION=VALUE...][@HOSTS], or all: every pair"},
     };
-    int status = options_parse("apbench table FILE.csv... [flags]\n"
-                               "Results as Markdown tables on the standard output.",
+    int status = options_parse("usage: apbench table FILE.csv... [flags]\n\n"
+                               "Results as Markdown tables on the standard output.\n",
                                flags, FLAG_COUNT(flags), argc, argv, &files);
     if (status == 0 && !files.count)
         status = fail("a results file is missing; see 'apbench table --help'");

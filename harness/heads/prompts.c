@@ -166,12 +166,12 @@ static int read_text(const model *m, const prompt_sources *from, int number, hea
 int heads_prompts_read(const model *m, const prompt_sources *from, heads_prompts *all)
 {
     *all = (heads_prompts){0};
-    if (!m->tokens)
-        return fail("model %s has no tokenizer, so retaining heads cannot learn from text", m->name);
-    if (from->text.count && (from->lengths.count != 2 || from->lengths.items[0] > from->lengths.items[1] ||
-                             from->lengths.items[0] < TEXT_LABEL_ROWS + 3))
-        return fail("windows of text need a fewest and a most length, at least %d tokens",
-                    TEXT_LABEL_ROWS + 3);
+    if (model_check_tokenizer(m))
+        return -1;
+    const int64_t *lengths = from->lengths.items, least = TEXT_LABEL_ROWS + 3;
+    if (from->text.count && (lengths[0] < least || lengths[0] > lengths[1]))
+        return fail("--lengths %lld,%lld: the fewest tokens of a window, at least %lld, and the most",
+                    (long long)lengths[0], (long long)lengths[1], (long long)least);
     int status = 0;
     for (int i = 0; i < from->data.count && !status; i++)
         status = read_data(m, from, from->data.items[i], all);

@@ -380,6 +380,16 @@ static int open_tokenizer(model *m)
     return status;
 }
 
+int model_check_tokenizer(const model *m)
+{
+    if (m->tokens)
+        return 0;
+    if (m->directory)
+        return fail("model %s cannot read text: %s/tokenizer.json is missing", m->name, m->directory);
+    return fail("model %s has random weights and no tokenizer, so it cannot read text; `speed` and "
+                "`check` take it", m->name);
+}
+
 /* Everything after the configuration is known; `files` and `heads` are NULL where random. */
 static int open_weights(model *m, const safetensors *files, const safetensors *heads, uint64_t seed)
 {

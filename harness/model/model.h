@@ -87,6 +87,9 @@ model *model_open(const char *name, device *, int layers, uint64_t seed,
                   const char *retaining_heads);
 void model_close(model *);
 
+/* 0, or -1 with the sentence that says why the model has no tokenizer, so that it cannot read text. */
+int model_check_tokenizer(const model *);
+
 /* Width of the retaining heads that random weights get: the published heads' (Locret, APB). */
 enum { RANDOM_RETAINING_WIDTH = 1024 };
 

@@ -70,13 +70,6 @@ static void find_places(const model *m, prompt *p)
         }
 }
 
-static int need_tokenizer(const model *m)
-{
-    return m->tokens ? 0
-                     : fail("model %s has no tokenizer, so it cannot read text; it serves `speed` only",
-                            m->name);
-}
-
 int prompt_encode_front(const model *m, const char *text, size_t bytes, token_list *ids)
 {
     size_t at = ids->count, count;
@@ -101,7 +94,7 @@ int prompt_from_parts(const model *m, const char *document, size_t document_byte
 {
     token_list ids = {0};
     *p = (prompt){0};
-    if (need_tokenizer(m))
+    if (model_check_tokenizer(m))
         return -1;
     if (prompt_encode_front(m, document, document_bytes, &ids))
         goto failed;
@@ -126,7 +119,7 @@ failed:
 int prompt_set_anchor_query(const model *m, const char *text, size_t bytes, prompt *p)
 {
     token_list ids = {0};
-    if (need_tokenizer(m))
+    if (model_check_tokenizer(m))
         return -1;
     if (tokenizer_encode(m->tokens, text, bytes, false, &ids)) {
         token_list_free(&ids);
@@ -142,7 +135,7 @@ int prompt_from_text(const model *m, const char *text, size_t bytes, bool chat, 
                      prompt *p)
 {
     *p = (prompt){0};
-    if (need_tokenizer(m))
+    if (model_check_tokenizer(m))
         return -1;
     token_list ids = {0};
     int status = 0;
@@ -180,7 +173,9 @@ int prompt_from_text(const model *m, const char *text, size_t bytes, bool chat, 
 
 int prompt_random(const model *m, int64_t length, int64_t query, uint64_t seed, prompt *p)
 {
-    if (query < 1 || length <= query)
+    if (query < 1)
+        return fail("--query %lld: at least 1 token", (long long)query);
+    if (length <= query)
         return fail("a length of %lld tokens leaves no document beside a query of %lld",
                     (long long)length, (long long)query);
     *p = (prompt){.ids = alloc_or_die((size_t)length, sizeof *p->ids),

@@ -22,12 +22,12 @@ char *read_prompt_file(const char *path, size_t *bytes)
             text = realloc_or_die(text, room = 2 * room + 65537, 1);
         used += got = fread(text + used, 1, 65536, file);
     } while (got);
-    int broken = ferror(file);
+    int broken = ferror(file) ? errno : 0; /* why the last read failed */
     if (file != stdin)
         fclose(file);
     if (broken) {
         free(text);
-        fail("%s: cannot be read", path);
+        fail("%s: cannot be read: %s", path, strerror(broken));
         return NULL;
     }
     text[used] = 0;

@@ -280,8 +280,7 @@ int accuracy_run(accuracy_sweep *s)
         if (!loaded)
             return -1;
         run_kept kept = {0};
-        if (!loaded->tokens)
-            status = fail("model %s has no tokenizer, so it cannot answer tasks", loaded->name);
+        status = model_check_tokenizer(loaded);
         for (int l = 0; l < s->lengths.count && !status; l++)
             for (int t = 0; t < s->task_count && !status; t++) {
                 group g = {.sweep = s,

@@ -105,8 +105,7 @@ int accuracy_dry_run(accuracy_sweep *s)
                                                (uint64_t)s->seed, s->retaining_heads);
         if (!described)
             return -1;
-        if (!described->tokens)
-            status = fail("model %s has no tokenizer, so it cannot answer tasks", described->name);
+        status = model_check_tokenizer(described);
         for (int l = 0; l < s->lengths.count && !status && s->leader; l++)
             for (int t = 0; t < s->task_count && !status; t++) {
                 group g = {.sweep = s, .model = described, .task = s->tasks[t],
