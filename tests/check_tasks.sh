@@ -113,13 +113,15 @@ no_good_files() {
 
 # A text that is missing may be there at the next call, which then runs the row.
 missing_text() {
-    local eval=("$APBENCH" eval --methods flash --layers 1 --samples 1 --tasks niah_single_2 --lengths 512
+    local rows eval=("$APBENCH" eval --methods flash --layers 1 --samples 1 --tasks niah_single_2 --lengths 512
         --no-fidelity --haystack "$SCRATCH/essay.txt" --out "$SCRATCH/missing.csv")
     rm -f "$SCRATCH/essay.txt"
     "${eval[@]}" --dry-run | grep -q ' failed .*essay.txt' || { echo "--dry-run does not say so"; return 1; }
     status 1 "${eval[@]}" && grep -q 'failed.*essay.txt' "$SCRATCH/errors" &&
         cp README.md "$SCRATCH/essay.txt" && status 0 "${eval[@]}" &&
-        tail -n 1 "$SCRATCH/missing.csv" | grep -q ',ok,' &&
+        tail -n 1 "$SCRATCH/missing.csv" | grep -q ',ok,' && rows=$(wc -l <"$SCRATCH/missing.csv") &&
+        status 0 "${eval[@]}" && grep -q 'in the file already' "$SCRATCH/errors" &&
+        [ "$(wc -l <"$SCRATCH/missing.csv")" = "$rows" ] &&
         status 0 "${eval[@]}" --tasks math_calc && tail -n 1 "$SCRATCH/missing.csv" | grep -q ',unsupported,'
 }
 

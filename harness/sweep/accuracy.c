@@ -133,6 +133,7 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
         return -1;
     }
     if (!wanted) {
+        s->already++;
         leave_out(g, progress);
         record_clear(&row);
         return 0;
@@ -295,6 +296,9 @@ int accuracy_run(accuracy_sweep *s)
         model_close(loaded);
         free(lacking);
     }
+    if (!status && s->leader && s->already && !progress.done)
+        fprintf(stderr, "%d row%s in the file already: nothing to run\n", s->already,
+                s->already == 1 ? " is" : "s are");
     /* The exit status is the same everywhere: see speed_run(). */
     return status ? status : s->driver->share(s->driver, &s->failed, sizeof s->failed);
 }

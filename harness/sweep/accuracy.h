@@ -35,6 +35,7 @@ typedef struct {
     records *records;      /* NULL on processes that do not lead */
     identity id;
     int failed;
+    int already; /* rows that the file had */
 } accuracy_sweep;
 
 /* Runs all cells that the records do not have yet. -1 when the sweep cannot go on; failed cells are
