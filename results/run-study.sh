@@ -83,6 +83,6 @@ PYTHON
 
 for name in "$@"; do
     [ -n "${PAGES:-}" ] || run "$name" || failed=1
-    report "$name" || { echo "run-study: $name: no pages"; failed=1; }
+    report "$name" || { echo "run-study: $name: not all of its pages could be made"; failed=1; }
 done
 exit $failed

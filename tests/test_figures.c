@@ -7,6 +7,7 @@
 #include "tests/rows_fixture.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,6 +88,18 @@ Test(figures, of_accuracy)
                                          "\"APB\" 65 65 65 6 \"65.0\"\n");
     free(data);
     free(file);
+}
+
+/* A mean over other tasks is not drawn beside the rest, which is not to say that no row ended well. */
+Test(figures, a_task_without_scores)
+{
+    char words[256];
+    records *all = records_open(results_path, RECORD_ACCURACY, "abc");
+    add_accuracy(all, "flash", "", 1, "niah_1", 100, 0);
+    add_accuracy(all, "flash", "", 1, "niah_2", NAN, NAN);
+    records_close(all);
+    snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
+    expect_refused(command_plot, words, 1, "no series has scores of all tasks");
 }
 
 Test(figures, gnuplot_missing_is_one_sentence)

@@ -196,6 +196,16 @@ Test(table, nothing_but_a_shared_gpu)
     cr_expect(strstr(fail_text(), "no row ended well on a GPU of its host's own"), "%s", fail_text());
 }
 
+Test(table, a_length_that_is_not_there)
+{
+    char words[256];
+    write_speed();
+    snprintf(words, sizeof words, "table %s --length 12", results_path);
+    expect_refused(command_table, words, 1, "--length 12: ");
+    snprintf(words, sizeof words, "plot %s --out %s --length 12", results_path, results_folder);
+    expect_refused(command_plot, words, 1, "has no row of that length");
+}
+
 Test(table, whole_and_cut_layers_apart)
 {
     write_speed();

@@ -202,6 +202,15 @@ static int draw_results(drawing *drawing, int64_t length)
     return 0;
 }
 
+/* Scores are drawn as means over tasks, which only series that have all of them share. */
+static int nothing_drawn(const results *all, const char *path)
+{
+    if (all->accuracy)
+        return fail("%s: no series has scores of all tasks at a length, so there is nothing to draw", path);
+    return fail("%s: no row ended well%s, so there is nothing to draw", path,
+                all->untimed ? " on a GPU of its host's own" : "");
+}
+
 int command_plot(int argc, char **argv)
 {
     const char *preset = NULL, *folder = NULL;
@@ -234,10 +243,9 @@ int command_plot(int argc, char **argv)
         sample_scores *scores =
             all && all->accuracy ? sample_scores_read(files.items[i]) : NULL;
         drawing drawing = {all, folder, keep_data, 0, scores};
-        if (!all || (all->accuracy && !scores) || make_folder(folder) < 0 || draw_results(&drawing, length) < 0 ||
-            (!drawing.drawn && fail("%s: no row ended well%s, so there is nothing to draw",
-                                    files.items[i],
-                                    all->untimed ? " on a GPU of its host's own" : "")))
+        if (!all || (all->accuracy && !scores) || results_check_length(all, files.items[i], length) < 0 ||
+            make_folder(folder) < 0 || draw_results(&drawing, length) < 0 ||
+            (!drawing.drawn && nothing_drawn(all, files.items[i])))
             status = command_failed();
         char note[160];
         if (status == 0 && results_untimed(all, note, sizeof note))

@@ -107,6 +107,7 @@ int command_table(int argc, char **argv)
         results *all = results_read(path, preset, scale);
         sample_scores *scores = NULL;
         if (!all || check_value(all, path, wanted.value) < 0 ||
+            (!all->accuracy && results_check_length(all, path, wanted.length) < 0) ||
             check_accuracy_flags(all, path, &wanted) < 0 ||
             (all->accuracy && !(scores = sample_scores_read(path)))) {
             status = command_failed();

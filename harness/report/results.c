@@ -369,6 +369,14 @@ static int ascending(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+int results_check_length(const results *all, const char *path, int64_t length)
+{
+    bool found = !length;
+    for (int i = 0; i < all->ours->rows && !found; i++)
+        found = csv_number(all->ours, i, "length") == (double)length;
+    return found ? 0 : fail("--length %lld: %s has no row of that length", (long long)length, path);
+}
+
 int64_t *results_lengths(const results *all, const result_group *group, int *count)
 {
     int64_t *lengths = alloc_or_die((size_t)all->row_count, sizeof *lengths);

@@ -71,6 +71,8 @@ bool results_belongs(const results *, const result_group *, int series);
 
 /* The lengths of a group's own rows, and the tasks, ascending; to be freed. */
 int64_t *results_lengths(const results *, const result_group *, int *count);
+/* 0 when the file has a row of that length, or none is asked for (0); else -1 with a sentence. */
+int results_check_length(const results *, const char *path, int64_t length);
 const char **results_tasks(const results *, const result_group *, int *count);
 
 /* The latest row of a cell; task NULL in speed results. When scaled, the row of most
