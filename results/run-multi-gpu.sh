@@ -13,7 +13,8 @@
 #     BUDGET=S    seconds for everything, default 470
 #     PYTHON=P    a python with torch, for the comparison of links; default python3
 #     SHARED=1    try the script on one GPU that HOSTS ranks (2) share: tiny sizes, times that mean nothing
-#     DEVICE=cpu COMM=mpi     the same without a GPU
+#     DEVICE=cpu COMM=mpi     the same without a GPU, after `make tests`; as root mpirun wants
+#                 OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 set -u
 case ${1:-} in
 --help | -h)

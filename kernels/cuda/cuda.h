@@ -53,6 +53,8 @@ static inline cuda_state *cuda_of(device *d) { return (cuda_state *)d->state; }
 /* Ends the program with one sentence when a CUDA call failed: operations fail only by a
  * programmer's mistake or a broken device, and nothing on it can be trusted afterwards. */
 void cuda_must(cudaError_t code, const char *what);
+/* Fails with `who` and why there is no GPU: what cudaGetDeviceCount() returned with no device. */
+int cuda_no_gpu(const char *who, cudaError_t code);
 /* After a kernel launch. */
 void cuda_launched(const char *kernel);
 

@@ -16,6 +16,15 @@ void cuda_must(cudaError_t code, const char *what)
     exit(1);
 }
 
+int cuda_no_gpu(const char *who, cudaError_t code)
+{
+    const char *why = code == cudaSuccess ? "the driver lists none"
+                      : code == cudaErrorInsufficientDriver /* said of a machine without one, too */
+                          ? "an NVIDIA driver is missing, or older than the CUDA toolkit wants"
+                          : cudaGetErrorString(code);
+    return fail("%s: no GPU can be used here: %s", who, why);
+}
+
 void cuda_launched(const char *kernel)
 {
     cuda_must(cudaGetLastError(), kernel);
@@ -73,8 +82,7 @@ static int open_cuda(device *d, int threads)
     int gpus = 0;
     cudaError_t code = cudaGetDeviceCount(&gpus);
     if (code != cudaSuccess || gpus == 0)
-        return fail("device cuda: no GPU can be used here: %s",
-                    code != cudaSuccess ? cudaGetErrorString(code) : "the driver lists none");
+        return cuda_no_gpu("device cuda", code);
     cuda_state *state = alloc_or_die(1, sizeof *state);
     state->ordinal = d->ordinal % gpus;
     d->state = state;

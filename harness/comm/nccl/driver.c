@@ -252,8 +252,7 @@ static int take_seats(device *dev)
     int rank = nccl_here.launch.rank, size = nccl_here.launch.size, gpus = 0;
     cudaError_t code = cudaGetDeviceCount(&gpus);
     if (code != cudaSuccess || !gpus)
-        return fail("--comm nccl: no GPU can be used here: %s",
-                    code != cudaSuccess ? cudaGetErrorString(code) : "the driver lists none");
+        return cuda_no_gpu("--comm nccl", code);
     seat own = {0}, *all = alloc_or_die((size_t)size, sizeof *all);
     FILE *file = fopen("/proc/sys/kernel/random/boot_id", "r");
     if (file && !fgets(own.boot, sizeof own.boot, file))
