@@ -5,18 +5,28 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "harness/error.h"
 #include "harness/folders.h"
 
+int whole_file_check(const char *path)
+{
+    struct stat found;
+    if (!stat(path, &found) && !S_ISREG(found.st_mode))
+        return fail("%s cannot be written: it is there, and no regular file", path);
+    return make_folder_of(path);
+}
+
 int whole_file_open(whole_file *w, const char *path)
 {
     *w = (whole_file){0};
-    if (make_folder_of(path))
+    if (whole_file_check(path))
         return -1;
-    w->path = copy_text(path);
-    w->part = format_text("%s.part-%ld", path, (long)getpid()); /* no other program writes it */
+    char *real = realpath(path, NULL); /* of a link, so that it stays one */
+    w->path = real ? real : copy_text(path);
+    w->part = format_text("%s.part-%ld", w->path, (long)getpid()); /* no other program writes it */
     w->file = fopen(w->part, "wbe");
     if (w->file)
         return 0;

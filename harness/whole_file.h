@@ -9,7 +9,11 @@ typedef struct {
     char *path;
 } whole_file;
 
-/* Begins the file, and makes the folders that it is to lie in. -1 with a sentence. */
+/* Whether a file can take this place, as far as that is known before it is written: makes the folders that
+ * it is to lie in, and refuses what is there and no regular file (a folder; a device, which the rename
+ * would replace). -1 with a sentence. */
+int whole_file_check(const char *path);
+/* Begins the file, once it is checked. -1 with a sentence. */
 int whole_file_open(whole_file *, const char *path);
 /* status 0: the file takes its place, once it is on disk; else nothing of it stays, and the sentence of
  * whoever failed stands. -1 with a sentence when it could not be written, else status. */

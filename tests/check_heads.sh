@@ -78,6 +78,7 @@ wrong_uses_are_refused() {
         refused 2 "heads train --help" "$APBENCH" heads train --no-such-flag &&
         refused 2 "give prompts" "$APBENCH" heads train --out "$SCRATCH/x" &&
         refused 2 "--out is missing" train &&
+        refused 1 "no regular file" train --out "$SCRATCH" &&
         refused 2 "--rate" train --out "$SCRATCH/x" --rate fast &&
         refused 2 "--labels" train --out "$SCRATCH/x" --labels all &&
         refused 2 "another_method" train --out "$SCRATCH/x" --layout another_method &&

@@ -154,7 +154,7 @@ static int run(const logits_flags *f, device *dev, device *against)
     model *models[2] = {0};
     positions done[2] = {0};
     prompt p = {0};
-    int status = 0, count = against ? 2 : 1, opened = 0;
+    int status = f->out ? whole_file_check(f->out) : 0, count = against ? 2 : 1, opened = 0;
     for (int i = 0; i < count && !status; i++) {
         models[i] = model_open(f->name, devices[i], (int)f->flags.layers, (uint64_t)f->flags.seed, NULL);
         status = models[i] ? 0 : -1;

@@ -8,7 +8,6 @@
 
 #include "datasets/random.h"
 #include "harness/error.h"
-#include "harness/folders.h"
 #include "harness/heads/observe/pipeline.h"
 #include "harness/sweep/progress.h"
 #include "harness/timeline.h"
@@ -401,7 +400,7 @@ int heads_train(const model *m, const heads_prompts *prompts, const train_settin
     take_buffers(&t);
     identify(&t);
     char *state = format_text("%s.state", s->out);
-    int status = make_folder_of(s->out);
+    int status = whole_file_check(s->out); /* not hours later */
     if (!status)
         status = read_state(&t, state);
     if (!status && t.step)
