@@ -101,6 +101,8 @@ usage() {
         status 2 "$APBENCH" score --task nope --file "$SCRATCH/p.jsonl" &&
         status 2 data --tasks niah && status 2 data --tasks nope --out "$SCRATCH/e" &&
         status 2 data --tasks niah --out "$SCRATCH/e" --layout odd &&
+        status 2 data --tasks niah --out "$SCRATCH/e" --samples 0 &&
+        status 2 "$APBENCH" eval --tasks niah --lengths 0 --out "$SCRATCH/e" && [ ! -e "$SCRATCH/e" ] &&
         status 2 data --tasks niah --out "$SCRATCH/e" --model /nonexistent
 }
 

@@ -106,7 +106,7 @@ static int check_options(const data_options *options)
         return fail("--out is missing");
     if (strcmp(options->layout, "ruler") && strcmp(options->layout, "split"))
         return fail("--layout: '%s' is neither ruler nor split", options->layout);
-    return 0;
+    return check_range("samples", options->samples, 1, INT32_MAX);
 }
 
 int command_data(int argc, char **argv)

@@ -30,6 +30,9 @@ static int check_flags(const accuracy_sweep *s, const text_list *names)
     for (int i = 0; i < s->hosts.count; i++)
         if (check_range("hosts", s->hosts.items[i], 1, MOST_HOSTS_OF_A_CELL))
             return -1;
+    for (int i = 0; i < s->lengths.count && !s->file; i++)
+        if (check_range("lengths", s->lengths.items[i], 1, 1 << 30))
+            return -1;
     if (s->file && (names->count != 1 || s->lengths.count != 1))
         return fail("--file holds samples of one task and length: name them with --tasks and "
                     "--lengths");
