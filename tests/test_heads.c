@@ -34,14 +34,14 @@ static heads_prompts random_prompts(const model *m, int64_t count)
 }
 
 /* Two prompts by heart. Untrained heads reach some 0.1; the labels of random ids jump from token to token,
- * and the smoothness that the loss asks for keeps even heads trained for long at 0.9. */
+ * so that even heads trained for long stay at 0.9. */
 Test(training, learns_two_prompts_by_heart)
 {
     device *dev;
     model *m = open_tiny(&dev);
     heads_prompts prompts = random_prompts(m, 2);
     char *out = format_text("%s/heads.safetensors", directory);
-    train_settings s = {.width = 64, .schedule = {.rate = 5e-3, .warm_up = 20, .steps = 600},
+    train_settings s = {.width = 64, .parts = 1, .schedule = {.rate = 5e-3, .warm_up = 20, .steps = 600},
                         .save_every = 1000, .threads = 2, .seed = 1, .out = out};
     retaining_heads h, fresh;
     heads_make(&fresh, &m->config.shape, m->layers, 64);
@@ -87,7 +87,7 @@ static void *trained_bytes(const model *m, const heads_prompts *prompts, train_s
 }
 
 static const train_settings short_training = {
-    .width = 16, .schedule = {.rate = 1e-3, .warm_up = 6, .steps = 17}, .save_every = 4, .threads = 2, .seed = 9};
+    .parts = 4, .width = 16, .schedule = {.rate = 1e-3, .warm_up = 6, .steps = 17}, .save_every = 4, .threads = 2, .seed = 9};
 
 Test(training, goes_on_to_the_same_bits)
 {
