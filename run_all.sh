@@ -14,6 +14,15 @@ case ${1:-} in
     ;;
 esac
 
+for word in "$@"; do
+    case $word in
+    --out | --out=* | --preset | --preset=* | --dry-run)
+        echo "run_all: ${word%%=*} is not for here: preset and files are chosen by the script" >&2
+        exit 2
+        ;;
+    esac
+done
+
 harness/setup/packages.sh # make may be missing itself
 make --no-print-directory setup
 make --no-print-directory -j"$(nproc)" all
