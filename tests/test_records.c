@@ -48,12 +48,17 @@ static void run_cell(records *all, int length, int repetitions, const char *stat
     record_clear(&row);
 }
 
-static bool cell_done(records *all, int length)
+static bool cell_done_if(records *all, int length, bool supported)
 {
     record row = speed_row(length, "");
-    bool done = records_done(all, &row);
+    bool done = records_done(all, &row, supported);
     record_clear(&row);
     return done;
+}
+
+static bool cell_done(records *all, int length)
+{
+    return cell_done_if(all, length, false);
 }
 
 static records *open_or_die(const char *commit)
@@ -145,12 +150,16 @@ Test(records, statuses_decide_what_is_done)
     for (int again = 0; again < 2; again++) {
         for (int i = 0; i < 5; i++)
             cr_expect_eq(cell_done(all, 100 + i), i < 4, "%s", statuses[i]);
+        for (int i = 0; i < 5; i++) /* what could not be run, and now can, is to be run */
+            cr_expect_eq(cell_done_if(all, 100 + i, true), i < 4 && i != 2, "%s", statuses[i]);
         cr_expect_not(cell_done(all, 99));
         records_close(all);
         all = open_or_die("abc");
     }
     run_cell(all, 104, 2, "ok"); /* the failed one, tried again: the latest row counts */
     cr_expect(cell_done(all, 104));
+    run_cell(all, 102, 1, "ok");
+    cr_expect(cell_done_if(all, 102, true));
     records_close(all);
 }
 

@@ -82,8 +82,8 @@ Test(records, samples_beside_accuracy_rows)
     fputs("{\"row\":2,\"prompt\":\"li", file);
     fclose(file);
     all = open_accuracy("abc");
-    cr_expect(records_done(all, &row));
-    cr_expect_not(records_done(all, &other));
+    cr_expect(records_done(all, &row, true));
+    cr_expect_not(records_done(all, &other, true));
     record third = accuracy_row("cwe", "ok");
     cr_expect_eq(resume(all, &third, 9), 0);
     free(read_bytes(samples_path, &bytes));
@@ -131,7 +131,7 @@ Test(records, samples_cut_anywhere, .timeout = 60)
         for (size_t i = first_bytes; i < length; i++)
             whole += text[i] == '\n';
         all = open_accuracy("abc");
-        cr_expect(records_done(all, &rows[0]));
+        cr_expect(records_done(all, &rows[0], true));
         cr_assert_eq(resume(all, &rows[1], SAMPLES), whole, "cut at %zu", length);
         for (int i = whole; i < SAMPLES; i++)
             write_sample(all, &rows[1], i);

@@ -314,6 +314,37 @@ Test(table, accuracy_by_task)
         "- commit abc\n");
 }
 
+/* A row that could not be run, its defaults not resolved, and the row that came when it could: one series,
+ * of which the later row counts. */
+Test(table, what_could_not_be_run_at_first)
+{
+    FILE *file = fopen(results_path, "w");
+    fputs("model,method,options,hosts,length,task,samples,status,detail,score\n"
+          "smollm2,apb,anchor=auto:pool=1,4,1000,qa_1,20,unsupported,no questions,\n"
+          "smollm2,apb,anchor=64:pool=1,4,1000,qa_1,20,ok,,75\n",
+          file);
+    fclose(file);
+    expect_table("", "\n"
+                     "## smollm2, 1000 tokens\n"
+                     "\n"
+                     "samples 20\n"
+                     "\n"
+                     "- APB, 4 hosts at 1000: anchor=64:pool=1\n"
+                     "\n"
+                     "| task                    | APB, 4 hosts |\n"
+                     "|:------------------------|-------------:|\n"
+                     "| qa_1                    |        75.00 |\n"
+                     "| **average**             |        75.00 |\n"
+                     "| average - FlashAttn     |            - |\n"
+                     "| KL from FlashAttn, nats |            - |\n"
+                     "| same first token, share |            - |\n"
+                     "\n"
+                     "---\n"
+                     "\n"
+                     "2 rows,  to :\n"
+                     "- \n");
+}
+
 /* Errors of the last layer's output stand under the table where the file has any. */
 Test(table, errors_of_the_last_layer)
 {

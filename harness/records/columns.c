@@ -27,7 +27,8 @@ static const record_column speed_columns[SPEED_COLUMNS] = {
         "the method's options as the command named them; empty: all defaults"},
     [SPEED_MODEL_LAYERS] = {"model_layers", false, "", "layers that the whole model has"},
     [SPEED_STATUS] = {"status", false, "",
-        "ok, oom, unsupported, too-big-to-simulate or failed; failed cells are tried again"},
+        "ok, oom, unsupported, too-big-to-simulate or failed; failed cells are tried again, as are "
+        "unsupported ones that can be run now"},
     [SPEED_DETAIL] = {"detail", false, "", "the reason when status is not ok, or a remark"},
     [SPEED_PREFILL_S] = {"prefill_s", false, "s",
         "start to first token (document and query), slowest host; median of the repetitions"},
@@ -100,7 +101,8 @@ static const record_column accuracy_columns[ACCURACY_COLUMNS] = {
         "the method's options as the command named them; empty: all defaults"},
     [ACCURACY_MODEL_LAYERS] = {"model_layers", false, "", "layers that the whole model has"},
     [ACCURACY_STATUS] = {"status", false, "",
-        "ok, oom, unsupported, too-big-to-simulate or failed; failed cells are tried again"},
+        "ok, oom, unsupported, too-big-to-simulate or failed; failed cells are tried again, as are "
+        "unsupported ones that can be run now"},
     [ACCURACY_DETAIL] = {"detail", false, "", "the reason when status is not ok, or a remark"},
     [ACCURACY_SCORE] = {"score", false, "",
         "score of the task in percent, to two decimals (apbench score prints InfiniteBench's from 0 to 1)"},
@@ -148,7 +150,7 @@ void record_columns_print(FILE *out)
     }
     fprintf(out,
             "\nKey columns are the inputs of a cell: a sweep that is started again skips cells "
-            "whose key has a\nrow. Empty means not applicable. Beside NAME.csv, NAME.reps.csv "
-            "keeps every repetition of speed\nrows and NAME.samples.jsonl every sample of accuracy "
-            "rows; `row` there is `row` here.\n");
+            "whose key has a\nrow (see status). Empty means not applicable. Beside NAME.csv, "
+            "NAME.reps.csv keeps every repetition of\nspeed rows and NAME.samples.jsonl every sample of "
+            "accuracy rows; `row` there is `row` here.\n");
 }

@@ -21,13 +21,16 @@
 /* Row numbers stay below 18 digits, so that the next one is a number too and row_of_line() reads it. */
 static const int64_t MOST_ROWS = 99999999999999999;
 
+/* What the status of a row says about running its cell again. */
+typedef enum { ROW_DONE, ROW_UNSUPPORTED, ROW_FAILED } row_end;
+
 struct records {
     record_kind kind;
     line_file rows, details;
     char *commit;
     int64_t last_row; /* the highest number given to a row */
     char **keys;      /* [count], the joined key of every row */
-    bool *done;       /* [count] */
+    row_end *ends;    /* [count] */
     int count;
     left_samples left;
     bool left_on_disk; /* and nothing has been written behind them */
@@ -75,18 +78,20 @@ static uint64_t cell_hash(const records *all, const record *row)
 static void remember(records *all, char *key, const char *status)
 {
     all->keys = realloc_or_die(all->keys, (size_t)all->count + 1, sizeof *all->keys);
-    all->done = realloc_or_die(all->done, (size_t)all->count + 1, sizeof *all->done);
+    all->ends = realloc_or_die(all->ends, (size_t)all->count + 1, sizeof *all->ends);
     all->keys[all->count] = key;
-    all->done[all->count++] = strcmp(status, "failed") != 0;
+    all->ends[all->count++] = !strcmp(status, "failed")        ? ROW_FAILED
+                              : !strcmp(status, "unsupported") ? ROW_UNSUPPORTED
+                                                               : ROW_DONE;
 }
 
-bool records_done(const records *all, const record *row)
+bool records_done(const records *all, const record *row, bool supported)
 {
     char *key = joined_key(all->kind, (const char *const *)row->values);
     bool done = false;
     for (int i = all->count; i-- > 0;) {
         if (!strcmp(all->keys[i], key)) {
-            done = all->done[i];
+            done = all->ends[i] == ROW_DONE || (all->ends[i] == ROW_UNSUPPORTED && !supported);
             break;
         }
     }
@@ -313,7 +318,7 @@ void records_close(records *all)
     for (int i = 0; i < all->count; i++)
         free(all->keys[i]);
     free(all->keys);
-    free(all->done);
+    free(all->ends);
     left_samples_free(&all->left);
     line_file *files[] = {&all->details, &all->rows};
     for (int i = 0; i < 2; i++) {

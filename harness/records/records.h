@@ -6,7 +6,8 @@
  *   - opening cuts off what was not committed: a torn last line, and repetitions of no row;
  *   - samples of no row stay until the sweep comes to the row that they are of, and are not run again
  *     (records_resume()); each line says which cell and commit it is of;
- *   - a cell whose key (all inputs, defaults resolved) has a row that did not fail is done.
+ *   - a cell whose key (all inputs, defaults resolved) has a row that did not fail is done, unless the
+ *     row says that it could not be run and it can be now: files and retaining heads come later.
  * The columns, and what each means, are one table: record_columns(). */
 #ifndef HARNESS_RECORDS_H
 #define HARNESS_RECORDS_H
@@ -89,8 +90,9 @@ char *records_details_path(const char *path, record_kind);
 records *records_open(const char *path, record_kind, const char *commit);
 void records_close(records *);
 
-/* Whether the cell of this row's key is done: its latest row has any status but "failed". */
-bool records_done(const records *, const record *);
+/* Whether the cell of this row's key is done: its latest row has any status but "failed", and but
+ * "unsupported" where the cell is supported now. */
+bool records_done(const records *, const record *, bool supported);
 
 /* A repetition of the cell that the next append commits. `kind`: "warmup", "timed",
  * "instrumented". wall_s ... enqueue_s: where the process's time went (run_result of run.h), NaN when

@@ -127,7 +127,7 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     row_judge(g, method_text, hosts, &verdict);
     int status = verdict.runs ? 0 : -1;
     fill_row(g, &verdict.resolved, method_text, &row);
-    bool wanted = !s->records || !records_done(s->records, &row);
+    bool wanted = !s->records || !records_done(s->records, &row, verdict.runs);
     if (s->driver->share(s->driver, &wanted, sizeof wanted)) {
         record_clear(&row);
         return -1;
@@ -209,7 +209,7 @@ static int refuse_group(group *g, progress *progress)
             record_text(&row, ACCURACY_STATUS, word);
             record_text(&row, ACCURACY_DETAIL, reason);
             s->failed += lacking;
-            if (s->records && !records_done(s->records, &row))
+            if (s->records && !records_done(s->records, &row, false))
                 status = records_append(s->records, &row);
             record_clear(&row);
             char line[1200];

@@ -322,7 +322,8 @@ static bool *find_wanted(speed_sweep *s)
         for (int link = 0; link < link_count_of(s, &s->sweep->cells[i]); link++) {
             record row;
             fill_row(s, &s->sweep->cells[i], link, &row);
-            wanted[(size_t)i * links + (size_t)link] = !records_done(s->records, &row);
+            wanted[(size_t)i * links + (size_t)link] =
+                !records_done(s->records, &row, s->sweep->cells[i].verdict == CELL_RUNS);
             record_clear(&row);
         }
     if (s->driver->share(s->driver, wanted, count * sizeof *wanted)) {
