@@ -92,6 +92,35 @@ Test(replay, a_waiting_message_keeps_no_port_idle)
     expect_ends(4, &plain, blocked_and_free, ENDS(14, 11, 14, 5));
 }
 
+static void one_came_before(comm *c)
+{
+    int handles[3];
+    switch (c->rank) {
+    case 0: /* its second message to 1 needs both ports that the first holds until 10 */
+        handles[0] = message(c, 1, 100, -1, 0);
+        compute(c, 2);
+        handles[1] = message(c, 1, 50, -1, 0);
+        wait_for(c, handles[0]);
+        wait_for(c, handles[1]);
+        break;
+    case 1:
+        for (int i = 0; i < 3; i++)
+            handles[i] = message(c, -1, 0, i == 1 ? 2 : 0, i == 0 ? 100 : i == 1 ? 30 : 50);
+        for (int i = 0; i < 3; i++)
+            wait_for(c, handles[i]);
+        break;
+    case 2: /* its message has waited for the port in longer */
+        compute(c, 1);
+        wait_for(c, message(c, 1, 30, -1, 0));
+        break;
+    }
+}
+
+Test(replay, of_all_that_wait_the_first_that_came_starts)
+{
+    expect_ends(3, &plain, one_came_before, ENDS(19, 19, 14));
+}
+
 static void wait_late(comm *c)
 {
     int other = 1 - c->rank;

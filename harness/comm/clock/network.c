@@ -8,6 +8,7 @@
 
 typedef struct {
     message content;
+    uint64_t number; /* they are counted as they come */
     bool holds_ports;
     double latency, duration;
 } flight;
@@ -31,7 +32,7 @@ struct network {
     int hosts;
     const link_model *link;
     double now;
-    uint64_t caused;
+    uint64_t caused, launched;
     event *heap;
     size_t heap_count, heap_capacity;
     flight *flights;
@@ -129,19 +130,29 @@ static void remove_from(port *p, int index)
     memmove(p->waiting + at, p->waiting + at + 1, (size_t)(p->count - at) * sizeof *p->waiting);
 }
 
-/* Starts the first flight in this port's queue whose other port is free too. */
-static void start_waiting(network *net, port *freed)
+/* The first flight in this port's queue whose both ports are free; -1: none. */
+static int first_to_start(const network *net, const port *p)
 {
-    for (int i = 0; i < freed->count; i++) {
-        int index = freed->waiting[i];
-        port *out = &net->out[net->flights[index].content.source];
-        port *in = &net->in[net->flights[index].content.target];
-        if (out->busy || in->busy)
-            continue;
-        remove_from(out, index);
-        remove_from(in, index);
+    for (int i = 0; i < p->count; i++) {
+        const message *content = &net->flights[p->waiting[i]].content;
+        if (!net->out[content->source].busy && !net->in[content->target].busy)
+            return p->waiting[i];
+    }
+    return -1;
+}
+
+/* Starts what waits for these two ports, which are free now: of all flights the one that came first. */
+static void start_waiting(network *net, const port *out, const port *in)
+{
+    for (;;) {
+        int index = first_to_start(net, out), other = first_to_start(net, in);
+        if (index < 0 || (other >= 0 && net->flights[other].number < net->flights[index].number))
+            index = other;
+        if (index < 0)
+            return;
+        remove_from(&net->out[net->flights[index].content.source], index);
+        remove_from(&net->in[net->flights[index].content.target], index);
         start(net, index);
-        return;
     }
 }
 
@@ -150,7 +161,7 @@ void network_launch(network *net, message content)
     const link_model *link = net->link;
     int index = take_flight(net);
     flight *f = &net->flights[index];
-    *f = (flight){.content = content};
+    *f = (flight){.content = content, .number = net->launched++};
     if (content.bytes > 0 && content.source != content.target) {
         bool near = link->hosts_per_node == 0 || content.source / link->hosts_per_node ==
                                                      content.target / link->hosts_per_node;
@@ -193,9 +204,7 @@ bool network_next(network *net, happening *what)
         port *out = &net->out[f.content.source], *in = &net->in[f.content.target];
         out->busy = false;
         in->busy = false;
-        start_waiting(net, out);
-        if (!in->busy)
-            start_waiting(net, in);
+        start_waiting(net, out, in);
     }
     return true;
 }
