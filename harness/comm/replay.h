@@ -53,6 +53,6 @@ int replay(const timeline *timelines, int hosts, const link_model *link, host_ti
 int replay_measured(const timeline *, host_times *);
 
 /* The last host counts: largest prefill_end and decode_end over hosts. parts: those of the host
- * whose phase ended last. */
+ * that worked longest in the phase, waiting not counted. */
 void slowest_host(const host_times *times, int hosts, host_times *slowest);
 #endif
