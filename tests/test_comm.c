@@ -427,6 +427,7 @@ Test(links, faulty_text)
         {"custom:bandwidth=5G:speed=3", "there is no 'speed'; keys are"},
         {"custom:bandwidth=5G:hosts_per_node=1.5", "hosts_per_node=1.5 is not a number of hosts"},
         {"custom:bandwidth=5G:hosts_per_node=2", "node_bandwidth is missing"},
+        {"custom:latency=5us:bandwidth=5G:hosts_per_node=2:node_bandwidth=1G", "node_latency is missing"},
         {"custom:bandwidth=5G:hosts_per_node=99999999999", "is not a number of hosts"},
     };
     for (size_t i = 0; i < sizeof faulty / sizeof *faulty; i++) {

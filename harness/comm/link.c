@@ -165,6 +165,9 @@ int link_find(const char *text, link_model *link)
         return fail("'%s': bandwidth is missing", text);
     if (link->hosts_per_node > 0 && link->node_bandwidth <= 0)
         return fail("'%s': hosts_per_node is given, but node_bandwidth is missing", text);
+    if (link->hosts_per_node > 0 && link->node_latency < link->latency)
+        return fail("'%s': hosts_per_node is given, but node_latency is missing or less than latency",
+                    text);
     return 0;
 }
 
