@@ -51,6 +51,11 @@ expect "unknown device" 2 nonsense generate --device nonsense
 expect "a query of no tokens" 2 "--query 0" "$APBENCH" speed --models tiny --query 0
 expect "a number that is no time" 2 "tolerance.*number of at least 0" "$APBENCH" check ring --tolerance much
 expect "no text from random weights" 1 "random weights" "$APBENCH" generate --model tiny --prompt "a b"
+speed() { "$APBENCH" speed --models $random --lengths 128 --out "$SCRATCH/never.csv" "$@"; }
+expect "no repetition" 2 reps speed --reps 0
+expect "repetitions without number" 2 reps speed --reps 9223372036854775807
+expect "as many to warm up" 2 warmup speed --warmup 9223372036854775807
+expect "tokens without number" 2 new-tokens speed --new-tokens 9223372036854775807
 expect "no prompt" 2 prompt "$APBENCH" generate --model $random
 expect "missing prompt file" 1 /nowhere "$APBENCH" generate --model $random --file /nowhere
 expect "missing model" 1 /nowhere "$APBENCH" generate --model /nowhere --prompt "<1><2>"

@@ -27,12 +27,14 @@ typedef struct {
     bool dry_run;
 } speed_flags;
 
+enum { MOST_REPETITIONS = 1000000 };
+
 static int check_flags(const speed_flags *f, link_model *links)
 {
-    if (f->reps < 1)
-        return fail("--reps must be at least 1");
-    if (f->axes.new_tokens < 1)
-        return fail("--new-tokens must be at least 1: the first token ends the prefill");
+    if (check_range("reps", f->reps, 1, MOST_REPETITIONS) ||
+        check_range("warmup", f->warmup, 0, MOST_REPETITIONS) ||
+        check_range("new-tokens", f->axes.new_tokens, 1, INT32_MAX))
+        return -1;
     for (int i = 0; i < f->links.count; i++)
         if (link_find(f->links.items[i], &links[i]))
             return fail_within("--link");
