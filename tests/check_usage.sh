@@ -56,6 +56,8 @@ expect "no repetition" 2 reps speed --reps 0
 expect "repetitions without number" 2 reps speed --reps 9223372036854775807
 expect "as many to warm up" 2 warmup speed --warmup 9223372036854775807
 expect "tokens without number" 2 new-tokens speed --new-tokens 9223372036854775807
+expect "a check that takes longer than it may" 1 "timeout" "$APBENCH" check star --model $random \
+    --hosts 2 --lengths 4K --timeout 1e-6
 expect "no prompt" 2 prompt "$APBENCH" generate --model $random
 expect "missing prompt file" 1 /nowhere "$APBENCH" generate --model $random --file /nowhere
 expect "missing model" 1 /nowhere "$APBENCH" generate --model /nowhere --prompt "<1><2>"

@@ -20,7 +20,7 @@ typedef struct {
     const model *model;
     const char *method_text;
     int64_t tokens, query, seed;
-    double tolerance;
+    double tolerance, timeout; /* seconds a run; 0 = no limit */
     int failed;
 } checker;
 
@@ -35,6 +35,7 @@ static int run(const checker *k, const cell *c, const prompt *p, logits_trace *t
         .document = p->ids,
         .query = p->ids + p->document,
         .new_tokens = k->tokens,
+        .deadline = k->timeout > 0 ? monotonic_seconds() + k->timeout : 0,
         .on_token = logits_trace_token,
         .argument = trace,
     };
@@ -150,6 +151,7 @@ int command_check(int argc, char **argv)
     k.model = model;
     k.method_text = words.items[0];
     k.seed = flags.seed;
+    k.timeout = flags.timeout;
     k.tolerance = tolerance > 0 ? tolerance : m.dev->act_bytes == 4 ? 1e-4 : 0.05;
     int status = model ? 0 : -1;
     for (int l = 0; l < lengths.count && !status; l++)
