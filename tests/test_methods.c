@@ -420,6 +420,10 @@ Test(methods, apb_defaults_by_length)
         {"apb", 128 << 10, 4 << 10, 2048},  {"apb", 256 << 10, 8 << 10, 4096},
         {"apb", 512 << 10, 8 << 10, 8192},  {"apb:schedule=table14", 512 << 10, 4 << 10, 2048},
         {"apb:anchor=77", 128 << 10, 77, 2048}, {"apb", (128 << 10) - 200, 4 << 10, 2048},
+        /* As short as made samples of a length can be, and shorter. */
+        {"apb", (64 << 10) * 97 / 100 - 128, 2 << 10, 1 << 10}, {"apb", 60 << 10, 1 << 10, 512},
+        {"apb", (512 << 10) * 97 / 100 - 128, 8 << 10, 8 << 10}, {"apb", 30 << 10, 1 << 10, 512},
+        {"apb", (30 << 10) - 1, 958, 479},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cell c = {.hosts = 8, .document = cases[i].length - 50, .query = 50, .head_tokens = 24,
