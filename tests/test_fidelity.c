@@ -307,3 +307,30 @@ Test(fidelity, exact_rows_are_kept_within_their_room)
     sample_result_free(&got);
     close_fixture(&f);
 }
+
+static void *no_room(device *dev, size_t bytes)
+{
+    (void)dev, (void)bytes;
+    return NULL;
+}
+
+/* The reason says that it is not the method which does not fit. */
+Test(fidelity, an_exact_run_without_room_is_named)
+{
+    fixture f;
+    sample_result got;
+    cell resolved;
+    open_fixture(&f, "llama31-f16", "star");
+    void *(*alloc)(device *, size_t) = f.sweep.dev->alloc;
+    cr_assert_eq(sample_cell(&f.group, "star", 4, &f.group.samples[0], NULL, &resolved), 0);
+    f.sweep.dev->alloc = no_room;
+    cr_expect_eq(sample_run(&f.group, "star", 4, &resolved, 0, &got), -1);
+    cr_expect(strstr(fail_text(), "flash, to compare with") && strstr(fail_text(), "out of memory"), "%s",
+              fail_text());
+    cr_expect_gt(got.wanted_bytes, 0);
+    f.sweep.fidelity = false;
+    cr_expect_eq(sample_run(&f.group, "star", 4, &resolved, 0, &got), -1);
+    cr_expect_not(strstr(fail_text(), "flash"), "%s", fail_text());
+    f.sweep.dev->alloc = alloc;
+    close_fixture(&f);
+}
