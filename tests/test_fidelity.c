@@ -334,3 +334,20 @@ Test(fidelity, an_exact_run_without_room_is_named)
     f.sweep.dev->alloc = alloc;
     close_fixture(&f);
 }
+
+/* The random compressor passes other keys of each sample, and of each seed of the sweep. */
+Test(fidelity, samples_have_seeds_of_their_own)
+{
+    fixture f;
+    cell cells[3];
+    open_fixture(&f, "llama31-f16", "apb");
+    f.group.samples[1].sample.number = 1;
+    for (int i = 0; i < 3; i++) {
+        f.sweep.seed = i < 2 ? 7 : 8;
+        cr_assert_eq(sample_cell(&f.group, "apb:compressor=random", 4, &f.group.samples[i % 2], NULL,
+                                 &cells[i]), 0, "%s", fail_text());
+    }
+    cr_expect_neq(cells[0].seed, cells[1].seed);
+    cr_expect_neq(cells[0].seed, cells[2].seed);
+    close_fixture(&f);
+}

@@ -11,7 +11,9 @@
 int sample_cell(const group *g, const char *method_text, int hosts, const group_sample *one,
                 const cell *resolved, cell *c)
 {
-    *c = (cell){.hosts = hosts, .seed = (uint64_t)g->sweep->seed};
+    /* Random choices are other ones for each sample, so that intervals over samples cover them. */
+    *c = (cell){.hosts = hosts,
+                .seed = (uint64_t)g->sweep->seed * 1000003 + (uint64_t)one->sample.number};
     if (method_parse(method_text, c))
         return -1;
     if (resolved)
