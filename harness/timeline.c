@@ -131,7 +131,10 @@ static const char *leaf_of(const timeline *time, entry_kind kind)
 
 timeline_entry *timeline_pause(timeline *time, entry_kind kind, int what)
 {
-    timeline_entry *entry = append(time, kind, what);
+    bool inner = time->paused && kind == ENTRY_PAUSE;
+    timeline_entry *entry = inner ? &time->inner : append(time, kind, what);
+    time->inner.kind = ENTRY_PAUSE;
+    time->paused |= kind == ENTRY_PAUSE;
     if (!may_park(time, kind))
         timeline_open(time, leaf_of(time, kind), entry->bytes, true);
     else
@@ -149,6 +152,9 @@ void timeline_resume(timeline *time, timeline_entry *entry)
         for (int i = 0; i < time->range_count; i++)
             if (!time->ranges[i].leaf || i + 1 == time->range_count)
                 ranges_open(time->ranges[i].name, time->ranges[i].payload);
+    if (entry == &time->inner)
+        return;
+    time->paused &= entry->kind != ENTRY_PAUSE;
     entry->after = mark_now(time);
     time->flops_at = time->dev->flops; /* what others did meanwhile is theirs */
 }

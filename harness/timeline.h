@@ -76,6 +76,8 @@ typedef struct {
     bool synchronised; /* the device is waited for before a leaf range ends, so that it spans its work */
     timeline_entry *entries;
     int count, capacity;
+    bool paused;          /* an ENTRY_PAUSE is open, */
+    timeline_entry inner; /* and this one within it, which is no entry */
     double wall_start, deadline; /* seconds of the monotonic clock; deadline 0 = none */
     uint64_t flops, flops_at;   /* this host's share of dev->flops; the counter's last reading */
     int64_t tokens;             /* rows in hand, the payload of parts */
@@ -92,7 +94,8 @@ void timeline_free(timeline *);
 void timeline_phase(timeline *, phase_mark);
 
 /* Appends an entry whose `before` mark is now; timeline_resume() sets its `after`. The pointer is
- * good until the next entry is appended. */
+ * good until the next entry is appended. A pause within a pause is part of that one: nothing is
+ * appended, so that time is taken out once. */
 timeline_entry *timeline_pause(timeline *, entry_kind kind, int what);
 void timeline_resume(timeline *, timeline_entry *);
 

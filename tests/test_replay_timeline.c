@@ -117,6 +117,34 @@ Test(replay, the_slowest_host_counts)
     cr_expect_eq(slowest.parts[PHASE_DECODE][PART_FFN], 6);
 }
 
+/* A reduction takes a host's time out by itself, also where that is taken out already: once, and with
+ * whatever memory the entries have. */
+Test(replay, pauses_within_pauses)
+{
+    enum { PAUSES = 300 };
+    clock_state state = {0};
+    device dev = clock_device(&state);
+    timeline time = {.dev = &dev};
+    host_times t;
+    timeline_phase(&time, PHASE_START);
+    for (int i = 0; i < PAUSES; i++) {
+        state.now += 1; /* work */
+        timeline_entry *outer = timeline_pause(&time, ENTRY_PAUSE, 0);
+        state.now += 10;
+        timeline_entry *inner = timeline_pause(&time, ENTRY_PAUSE, 0);
+        state.now += 100;
+        timeline_resume(&time, inner);
+        state.now += 1000;
+        timeline_resume(&time, outer);
+        cr_assert_eq(outer, &time.entries[time.count - 1], "the entry has moved");
+    }
+    timeline_phase(&time, PHASE_PREFILL_END);
+    timeline_phase(&time, PHASE_DECODE_END);
+    cr_assert_eq(replay_measured(&time, &t), 0, "%s", fail_text());
+    cr_expect_float_eq(t.prefill_end, PAUSES, 1e-6, "%g", t.prefill_end);
+    timeline_free(&time);
+}
+
 /* ---- Failures ---- */
 
 Test(replay, timelines_that_do_not_fit)

@@ -112,13 +112,8 @@ int host_check_time(const host *h, int layer)
     if (deadline <= 0 || h->links->driver->watches_time)
         return 0;
     double late = monotonic_seconds() > deadline;
-    if (!h->links->driver->projected) {
-        timeline_entry *entry = timeline_pause(h->links->time, ENTRY_PAUSE, 0);
-        int status = h->links->driver->reduce_max(h->links, &late, 1);
-        timeline_resume(h->links->time, entry);
-        if (status)
-            return -1;
-    }
+    if (!h->links->driver->projected && h->links->driver->reduce_max(h->links, &late, 1))
+        return -1;
     return late ? fail("timeout in layer %d", layer) : 0;
 }
 
