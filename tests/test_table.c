@@ -283,6 +283,27 @@ Test(table, whole_and_cut_layers_apart)
         "- commit abc; machine a test\n");
 }
 
+/* Two devices in a file: each has a bound of its own. */
+Test(table, a_bound_for_each_baseline)
+{
+    FILE *file = fopen(results_path, "w");
+    fputs("model,method,device,hosts,link,length,status,prefill_s\n"
+          "smollm2,flash,cpu,1,,1000,ok,8\n"
+          "smollm2,ring,cpu,4,eth100,1000,ok,3\n"
+          "smollm2,flash,cuda,1,,1000,ok,0.4\n"
+          "smollm2,ring,cuda,4,eth100,1000,ok,0.2\n",
+          file);
+    fclose(file);
+    char *words = format_text("table %s --value prefill_s", results_path);
+    char *text = output_of(command_table, words, 0);
+    static const char lines[] =
+        "| perfect exact (device=cpu)  | FlashAttn / hosts |     4 |  2.00 |\n"
+        "| perfect exact (device=cuda) | FlashAttn / hosts |     4 | 0.100 |\n";
+    cr_expect(strstr(text, lines), "%s lacks %s", text, lines);
+    free(text);
+    free(words);
+}
+
 Test(table, accuracy_by_task)
 {
     write_accuracy();

@@ -35,23 +35,25 @@ static int draw_by_length(drawing *drawing, const result_group *group, bool spee
         return -1;
     }
     figure_marks(made.figure, lengths, count);
-    char bound[64];
-    snprintf(bound, sizeof bound, "perfect exact (FlashAttn / %d)", group->hosts);
-    bool begun = false; /* the bound comes first, so that the others lie over it */
-    for (int i = 0; i < count && group->hosts > 1; i++) {
-        double best = NAN;
-        for (int series = 0; series < all->series_count && isnan(best); series++)
-            if (!all->series[series].paper && !strcmp(all->series[series].method, "flash") &&
-                results_belongs(all, group, series))
-                best = results_value(
-                    all, results_find(all, group, series, lengths[i], NULL), "prefill_s");
-        if (!isnan(best))
-            curves_point(&made, &begun, bound, BOUND_STYLE, (double)lengths[i],
-                      speedup ? group->hosts : best / group->hosts);
+    /* Bounds come first, so that the others lie over them: of each series of FlashAttn its own. */
+    for (int series = 0; series < all->series_count && group->hosts > 1; series++) {
+        const result_series *one = &all->series[series];
+        if (one->paper || strcmp(one->method, "flash") || !results_belongs(all, group, series))
+            continue;
+        bool begun = false;
+        char *bound = format_text("perfect exact (%s / %d)", one->label, group->hosts);
+        for (int i = 0; i < count; i++) {
+            double best = results_value(
+                all, results_find(all, group, series, lengths[i], NULL), "prefill_s");
+            if (!isnan(best))
+                curves_point(&made, &begun, bound, BOUND_STYLE, (double)lengths[i],
+                             speedup ? group->hosts : best / group->hosts);
+        }
+        free(bound);
     }
     for (int series = 0; series < all->series_count; series++) {
         const result_series *one = &all->series[series];
-        begun = false;
+        bool begun = false;
         char *label = one->paper ? format_text("%s, paper", one->label) : copy_text(one->label);
         for (int i = 0; i < count && results_belongs(all, group, series); i++) {
             const result *row = results_find(all, group, series, lengths[i], NULL);

@@ -48,19 +48,13 @@ static int paper_side(const results *all, int series)
     return all->series[series].paper ? series : all->series[series].paper_twin;
 }
 
-/* FlashAttn's time divided by the hosts: what exact attention could reach at best. */
-static void put_bound(page *page, grid *table, shown what, const int64_t *lengths, int count,
-                      int step)
+/* A line of FlashAttn's time divided by the hosts: what exact attention could reach at best. */
+static void put_bound_of(page *page, grid *table, shown what, const int64_t *lengths, int count,
+                         int step, int flash)
 {
-    int hosts = page->group->hosts, flash = -1;
-    for (int i = 0; i < page->all->series_count && flash < 0; i++)
-        if (!page->all->series[i].paper && !strcmp(page->all->series[i].method, "flash") &&
-            page->all->series[i].hosts == 1 && results_belongs(page->all, page->group, i))
-            flash = i;
-    if (hosts < 2 || flash < 0)
-        return;
-    int line = grid_row(table);
-    grid_set(table, line, 0, "perfect exact");
+    int hosts = page->group->hosts, line = grid_row(table);
+    const char *label = page->all->series[flash].label, *extras = strstr(label, " (");
+    grid_set(table, line, 0, "perfect exact%s", extras ? extras : "");
     grid_set(table, line, 1, "FlashAttn / hosts");
     grid_set(table, line, 2, "%d", hosts);
     for (int i = 0; i < count * step; i++) { /* ours and, in every second column, the paper's */
@@ -73,6 +67,15 @@ static void put_bound(page *page, grid *table, shown what, const int64_t *length
         else
             put_cell(page, table, line, 3 + i, row, what == SHOW_SPEEDUP ? hosts : value);
     }
+}
+
+/* Such a line for each of our series of FlashAttn: another device's is no bound for this one's. */
+static void put_bounds(page *page, grid *table, shown what, const int64_t *lengths, int count, int step)
+{
+    for (int i = 0; i < page->all->series_count && page->group->hosts > 1; i++)
+        if (!page->all->series[i].paper && !strcmp(page->all->series[i].method, "flash") &&
+            page->all->series[i].hosts == 1 && results_belongs(page->all, page->group, i))
+            put_bound_of(page, table, what, lengths, count, step, i);
 }
 
 /* Whether the line of a paper series is printed with that of a series of ours. */
@@ -146,7 +149,7 @@ static void print_by_length(page *page, shown what, const char *column, const ch
         }
     }
     if (what == SHOW_SPEEDUP || !strcmp(column, "prefill_s"))
-        put_bound(page, &table, what, lengths, count, step);
+        put_bounds(page, &table, what, lengths, count, step);
     if (values) {
         fprintf(page->out, "\n%s\n\n", caption);
         grid_print(&table, page->out);
