@@ -52,7 +52,8 @@ static int make_cell(const checker *k, const char *method_text, int hosts, const
     return c->method->resolve ? c->method->resolve(c) : 0;
 }
 
-/* Hosts whose counted FLOPs or bytes differ from the formulas. */
+/* Hosts of this process whose counted FLOPs or bytes differ from the formulas. The leading process says so
+ * of its own; others leave the sentence, for agree(). */
 static int cost_mismatches(const checker *k, const cell *c, const run_result *result)
 {
     int wrong = 0;
@@ -65,10 +66,29 @@ static int cost_mismatches(const checker *k, const cell *c, const run_result *re
         if (result->host_flops[rank] == flops && result->host_bytes_sent[rank] == bytes)
             continue;
         wrong++;
-        printf("    host %d: counted %.0f FLOPs and %.0f bytes, cost() says %.0f and %.0f\n", rank,
-               result->host_flops[rank], result->host_bytes_sent[rank], flops, bytes);
+        fail("counted %.0f FLOPs and %.0f bytes, cost() says %.0f and %.0f", result->host_flops[rank],
+             result->host_bytes_sent[rank], flops, bytes);
+        if (k->machine->leader)
+            printf("    host %d: %s\n", rank, fail_text());
     }
     return wrong;
+}
+
+/* wrong: some host's cost() differs. */
+static void judge(checker *k, const cell *c, const logits_trace *exact, const logits_trace *trace,
+                  bool wrong)
+{
+    double difference = logits_difference(trace, exact);
+    int same = 0;
+    while (same < exact->steps && same < trace->steps && trace->ids[same] == exact->ids[same])
+        same++;
+    bool far = c->method->exact && (!(difference <= k->tolerance) || same < exact->steps);
+    printf("%8lld tokens, %3d hosts: %s; logits differ by %.2g, first token's KL %.2g, %d of %d "
+           "tokens as flash%s\n",
+           (long long)(c->document + c->query), c->hosts, far || wrong ? "WRONG" : "ok", difference,
+           logits_kl(exact->logits, trace->logits, exact->vocab), same, exact->steps,
+           wrong ? "; cost() differs from the counters" : "");
+    k->failed += far || wrong;
 }
 
 static int check_one(checker *k, int64_t length, int hosts)
@@ -88,19 +108,14 @@ static int check_one(checker *k, int64_t length, int hosts)
     } else if (make_cell(k, "flash", 1, &p, &exact_cell) ||
                run(k, &exact_cell, &p, &exact, &exact_result) || run(k, &c, &p, &trace, &result)) {
         status = -1;
-    } else if (show) {
-        double difference = logits_difference(&trace, &exact);
-        int same = 0;
-        while (same < exact.steps && same < trace.steps && trace.ids[same] == exact.ids[same])
-            same++;
+    } else {
+        const comm_driver *driver = k->machine->driver;
         int wrong = cost_mismatches(k, &c, &result);
-        bool far = c.method->exact && (!(difference <= k->tolerance) || same < exact.steps);
-        printf("%8lld tokens, %3d hosts: %s; logits differ by %.2g, first token's KL %.2g, %d of %d "
-               "tokens as flash%s\n",
-               (long long)length, hosts, far || wrong ? "WRONG" : "ok", difference,
-               logits_kl(exact.logits, trace.logits, exact.vocab), same, exact.steps,
-               wrong ? "; cost() differs from the counters" : "");
-        k->failed += far || wrong;
+        bool elsewhere = driver->agree(driver, !show && wrong ? -1 : 0) != 0;
+        if (show && elsewhere)
+            printf("    %s\n", fail_text());
+        if (show)
+            judge(k, &c, &exact, &trace, wrong || elsewhere);
     }
     logits_trace_free(&exact);
     logits_trace_free(&trace);
