@@ -20,6 +20,7 @@ enum { SCHEDULE_TABLE8, SCHEDULE_TABLE14, TABLE14_ROWS = 3, TABLE8_ROWS = 5 };
 
 static int64_t block_of(const cell *c) { return ceil_div(c->document, c->hosts); }
 static const compressor *compressor_of(const cell *c) { return &compressors[c->options[COMPRESSOR]]; }
+static bool passes(const cell *c) { return c->hosts > 1 && c->options[PASSING] > 0; }
 
 /* p0: where the query is put into the anchor, behind the chat head. */
 static int64_t query_place(const cell *c)
@@ -55,6 +56,7 @@ static int apb_resolve(cell *c)
         c->options[PASSING] = passing;
     if (c->options[COMPRESSOR] == OPTION_AUTO)
         c->options[COMPRESSOR] = c->retaining_width ? COMPRESSOR_RETAINING : COMPRESSOR_QUERY;
+    c->uses_heads = passes(c) && compressor_of(c)->before_rope;
     if (compressor_of(c)->before_rope && !c->retaining_width)
         return fail("compressor=%s needs retaining heads, and the model has none; give them "
                     "with --retaining-heads", compressor_of(c)->name);
@@ -70,8 +72,6 @@ typedef struct {
     char *slabs; /* [hosts, l_p, kv_heads, 2, head_dim]: the passing blocks in host order */
     compressor_buffers select;
 } apb_buffers;
-
-static bool passes(const cell *c) { return c->hosts > 1 && c->options[PASSING] > 0; }
 
 static size_t take_buffers(const cell *c, const device *dev, int64_t scored_rows, void *work,
                            apb_buffers *b)

@@ -41,6 +41,7 @@ typedef struct {
     int64_t head_tokens;       /* chat head of the prompt: a query in the anchor goes behind it (p0) */
     int64_t query_in_anchor;   /* l': tokens of the query that an anchor carries, see token_source */
     int retaining_width;       /* hidden width of the model's retaining heads; 0 = it has none */
+    bool uses_heads;           /* set by resolve(): what they are makes a difference */
     uint64_t seed;
 } cell;
 

@@ -402,6 +402,7 @@ Test(methods, compressors_that_need_heads)
         need += refused;
         c.retaining_width = 8;
         cr_expect_eq(c.method->resolve(&c), 0, "%s", fail_text());
+        cr_expect_eq(c.uses_heads, compressors[count].before_rope != NULL, "%s", name);
     }
     cr_expect(need == 2 && count == 6, "%d of %d need heads", need, count);
     free(names);

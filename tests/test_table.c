@@ -340,9 +340,9 @@ Test(table, accuracy_by_task)
 Test(table, what_could_not_be_run_at_first)
 {
     FILE *file = fopen(results_path, "w");
-    fputs("model,method,options,hosts,length,task,samples,status,detail,score\n"
-          "smollm2,apb,anchor=auto:pool=1,4,1000,qa_1,20,unsupported,no questions,\n"
-          "smollm2,apb,anchor=64:pool=1,4,1000,qa_1,20,ok,,75\n",
+    fputs("model,method,options,weights,hosts,length,task,samples,status,detail,score\n"
+          "smollm2,apb,anchor=auto:pool=1,,4,1000,qa_1,20,unsupported,no questions,\n"
+          "smollm2,apb,anchor=64:pool=1,#0123456789ab,4,1000,qa_1,20,ok,,75\n",
           file);
     fclose(file);
     expect_table("", "\n"

@@ -50,6 +50,8 @@ Test(weights, retaining_heads_of_a_preset)
     m = open_or_assert("smollm2", 0, NULL);
     expect_heads(m, &heads);
     cr_expect_str_eq(m->origin, "", "a preset is known by its name");
+    uint64_t hash = m->heads_hash;
+    cr_expect_neq(hash, 0);
     model_close(m);
     m = open_or_assert(place, 0, NULL); /* by its directory it is any model */
     cr_expect_eq(m->retaining_width, 0);
@@ -57,12 +59,14 @@ Test(weights, retaining_heads_of_a_preset)
     m = model_open("smollm2", NULL, 0, 7, NULL); /* described alone */
     cr_assert(m, "%s", fail_text());
     cr_expect_eq(m->retaining_width, 12);
+    cr_expect_eq(m->heads_hash, hash, "the same heads, not loaded");
     model_close(m);
 
     heads.retaining_width = 20;
     write_checkpoint(place, &heads);
     m = open_or_assert("smollm2", 0, NULL);
     expect_heads(m, &heads);
+    cr_expect_neq(m->heads_hash, hash, "other heads");
     model_close(m);
     free(place);
     remove_directory(elsewhere);

@@ -271,6 +271,22 @@ static int retaining_width(const model *m, const safetensors *set)
     return (int)first->shape[0];
 }
 
+/* FNV-1a over words of 64 bits. */
+static uint64_t hash_of(const safetensors *set)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (int64_t i = 0; i < safetensors_count(set); i++) {
+        const tensor *one = safetensors_at(set, i);
+        for (uint64_t at = 0, bytes = one->end - one->begin; at < bytes; at += sizeof hash) {
+            uint64_t word = 0;
+            memcpy(&word, one->data + at, bytes - at < sizeof word ? bytes - at : sizeof word);
+            hash = (hash ^ word) * 0x100000001b3u;
+            hash ^= hash >> 32;
+        }
+    }
+    return hash;
+}
+
 static int load_retaining(model *m, const safetensors *set)
 {
     char name[NAME_BYTES];
@@ -393,10 +409,12 @@ int model_check_tokenizer(const model *m)
 /* Everything after the configuration is known; `files` and `heads` are NULL where random. */
 static int open_weights(model *m, const safetensors *files, const safetensors *heads, uint64_t seed)
 {
-    if (heads)
+    if (heads) {
         m->retaining_width = retaining_width(m, heads);
-    else if (m->random)
+        m->heads_hash = hash_of(heads);
+    } else if (m->random) {
         m->retaining_width = RANDOM_RETAINING_WIDTH;
+    }
     if (m->retaining_width < 0)
         return -1;
     if (!m->dev)

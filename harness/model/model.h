@@ -47,6 +47,7 @@ typedef struct {
     layer_weights *layer;
     char *origin;        /* "" for presets; else the directory and the heads given: who the weights are */
     int retaining_width; /* hidden width of the retaining heads; 0 = none loaded */
+    uint64_t heads_hash; /* of their file's values; 0 = none, or random ones */
     tokenizer *tokens;   /* NULL for random weights */
     const chat_template *chat;
     size_t weight_bytes;

@@ -43,3 +43,9 @@ char *model_origin(const char *name, const char *directory, const char *heads)
     free(full_heads);
     return text;
 }
+
+char *model_weights(const char *origin, uint64_t heads_hash)
+{
+    return heads_hash ? format_text("%s#%012llx", origin, (unsigned long long)(heads_hash >> 16))
+                      : copy_text(origin);
+}

@@ -22,7 +22,9 @@ static const record_column speed_columns[SPEED_COLUMNS] = {
     [SPEED_THREADS] = {"threads", true, "", "CPU threads a process"},
     [SPEED_SEED] = {"seed", true, "", "seed of random weights and random choices"},
     [SPEED_NEW_TOKENS] = {"new_tokens", true, "tokens", "tokens made: the first ends the prefill, the others are the decode"},
-    [SPEED_WEIGHTS] = {"weights", true, "", "the model's directory, and the file of retaining heads given; empty for presets"},
+    [SPEED_WEIGHTS] = {"weights", true, "",
+        "the model's directory, and the file of retaining heads given; empty for presets; #HASH of the "
+        "heads' values where the method looks at them"},
     [SPEED_VARIANT] = {"variant", false, "",
         "the method's options as the command named them; empty: all defaults"},
     [SPEED_MODEL_LAYERS] = {"model_layers", false, "", "layers that the whole model has"},
@@ -94,7 +96,9 @@ static const record_column accuracy_columns[ACCURACY_COLUMNS] = {
         "--limit, the most samples of a task and length that are run; empty: all"},
     [ACCURACY_THREADS] = {"threads", true, "",
         "CPU threads of the device, which workers share out; of mpi those of a process"},
-    [ACCURACY_WEIGHTS] = {"weights", true, "", "the model's directory, and the file of retaining heads given; empty for presets"},
+    [ACCURACY_WEIGHTS] = {"weights", true, "",
+        "the model's directory, and the file of retaining heads given; empty for presets; #HASH of the "
+        "heads' values where the method looks at them"},
     [ACCURACY_SOURCE] = {"source", true, "", "official file or haystack given; empty: own samples from the default text"},
     [ACCURACY_CHAT] = {"chat", true, "", "1 when prompts are in the model's chat template"},
     [ACCURACY_FIDELITY] = {"fidelity", true, "", "1 when first tokens and the last layer's output are compared with flash"},

@@ -35,22 +35,24 @@ static int integer_of(const csv *file, int row, const char *column, int otherwis
     return value >= 0 && value < 1e9 ? (int)value : otherwise;
 }
 
-static bool ended_well(const csv *file, int row)
-{
-    return !strcmp(text_of(file, row, "status"), "ok");
-}
-
 /* A row that ended well, but with times that mean nothing. */
 static bool is_untimed(const results *all, const csv *file, int row)
 {
-    return file == all->ours && !all->accuracy && ended_well(file, row) &&
+    return file == all->ours && !all->accuracy && !strcmp(text_of(file, row, "status"), "ok") &&
            strstr(text_of(file, row, "detail"), COMM_SHARED_GPU);
 }
 
 /* ---- Series ---- */
 
-/* Marks the inputs in which two rows of one method, model, hosts and length differ. Options count only
- * where both ended well: those of a row that could not be run may have defaults never resolved. */
+/* Whether a row that could not be run may have this otherwise than once it can be: defaults that were never
+ * resolved, retaining heads that came later. */
+static bool comes_later(const csv *file, int row, const char *column)
+{
+    return !strcmp(text_of(file, row, "status"), "unsupported") &&
+           (!strcmp(column, "options") || !strcmp(column, "weights"));
+}
+
+/* Marks the inputs in which two rows of one method, model, hosts and length differ. */
 static void find_varying(results *all)
 {
     int columns;
@@ -69,12 +71,11 @@ static void find_varying(results *all)
             bool cell = !is_untimed(all, file, b);
             for (int i = 0; cell && i < SAME; i++)
                 cell = !strcmp(csv_cell(file, a, same[i]), csv_cell(file, b, same[i]));
-            bool resolved = cell && ended_well(file, a) && ended_well(file, b);
             for (int i = 0; cell && i < columns; i++) {
                 int at = csv_column(file, column[i].name);
                 if (at >= 0 && column[i].key && !is_axis(column[i].name) &&
-                    (resolved || strcmp(column[i].name, "options")) &&
-                    strcmp(csv_cell(file, a, at), csv_cell(file, b, at)))
+                    strcmp(csv_cell(file, a, at), csv_cell(file, b, at)) &&
+                    !comes_later(file, a, column[i].name) && !comes_later(file, b, column[i].name))
                     all->varies[at] = true;
             }
         }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "harness/error.h"
+#include "harness/model/names.h"
 #include "harness/run/together.h"
 #include "harness/sweep/accuracy/group.h"
 #include "harness/sweep/accuracy/judge.h"
@@ -49,7 +50,9 @@ static void fill_row(const group *g, const cell *c, const char *method_text, rec
     if (s->limit)
         record_integer(row, ACCURACY_LIMIT, s->limit);
     record_integer(row, ACCURACY_THREADS, s->threads);
-    record_text(row, ACCURACY_WEIGHTS, g->model->origin);
+    char *weights = model_weights(g->model->origin, c->uses_heads ? g->model->heads_hash : 0);
+    record_text(row, ACCURACY_WEIGHTS, weights);
+    free(weights);
     record_text(row, ACCURACY_SOURCE, s->file ? s->file : s->haystack ? s->haystack : "");
     record_integer(row, ACCURACY_CHAT, s->chat);
     record_integer(row, ACCURACY_FIDELITY, s->fidelity);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "harness/error.h"
+#include "harness/model/names.h"
 #include "harness/ranges.h"
 #include "harness/run/together.h"
 #include "harness/sweep/progress.h"
@@ -44,7 +45,9 @@ static void fill_row(const speed_sweep *s, const sweep_cell *cell, int link, rec
     record_integer(row, SPEED_THREADS, s->dev->threads);
     record_integer(row, SPEED_SEED, s->axes->seed);
     record_integer(row, SPEED_NEW_TOKENS, s->axes->new_tokens);
-    record_text(row, SPEED_WEIGHTS, m->origin);
+    char *weights = model_weights(m->origin, cell->cell.uses_heads ? m->heads_hash : 0);
+    record_text(row, SPEED_WEIGHTS, weights);
+    free(weights);
     record_text(row, SPEED_VARIANT, cell->variant);
     record_integer(row, SPEED_MODEL_LAYERS, m->config.shape.layers);
     record_integer(row, SPEED_PROJECTED, linked);
