@@ -283,6 +283,23 @@ Test(table, whole_and_cut_layers_apart)
         "- commit abc; machine a test\n");
 }
 
+/* A speedup over a baseline of fewer layers says so, though its own row is of the whole model. */
+Test(table, a_scaled_baseline_is_noted)
+{
+    FILE *file = fopen(results_path, "w");
+    fputs("model,layers,model_layers,method,hosts,link,length,status,prefill_s\n"
+          "smollm2,3,30,flash,1,,1000,ok,0.8\n"
+          "smollm2,30,30,ring,4,eth100,1000,ok,4\n",
+          file);
+    fclose(file);
+    char *words = format_text("table %s --value speedup --scale-layers", results_path);
+    char *text = output_of(command_table, words, 0);
+    cr_expect(strstr(text, "| RingAttn      | measured          |     4 | 2.00 [1] |\n"), "%s", text);
+    cr_expect(strstr(text, "[1] ran 3 of 30 layers; times multiplied by 30/3\n"), "%s", text);
+    free(text);
+    free(words);
+}
+
 /* Two devices in a file: each has a bound of its own. */
 Test(table, a_bound_for_each_baseline)
 {

@@ -30,6 +30,7 @@ static char *timing_of(const page *page, int series)
     return copy_text("-");
 }
 
+/* *row: whose status or scaling the cell is to say; of a speedup's two rows the one that was scaled more. */
 static double shown_value(const page *page, shown what, const char *column, int series,
                           int64_t length, const result **row)
 {
@@ -39,7 +40,10 @@ static double shown_value(const page *page, shown what, const char *column, int 
         return results_value(all, *row, column);
     int baseline = results_baseline(all, page->group, series);
     const result *reference = results_find(all, page->group, baseline, length, NULL);
-    return results_value(all, reference, "prefill_s") / results_value(all, *row, "prefill_s");
+    double value = results_value(all, reference, "prefill_s") / results_value(all, *row, "prefill_s");
+    if (!isnan(value) && results_scale(all, reference) > results_scale(all, *row))
+        *row = reference;
+    return value;
 }
 
 /* The paper's series beside a series of ours; for a paper series without ours, itself. */
