@@ -201,6 +201,43 @@ Test(records, samples_of_another_cell_are_not_mixed_in)
     record_clear(&seed);
 }
 
+/* A row that failed keeps its samples, and the row that tries its cell again takes copies: once, however
+ * often it is killed, and of the latest such row. */
+Test(records, samples_of_a_failed_row_are_not_run_again)
+{
+    record row = accuracy_row("cwe", "failed"), other = accuracy_row("fwe", "failed");
+    records *all = open_accuracy("abc");
+    write_sample(all, &other, 0);
+    cr_assert_eq(records_append(all, &other), 0);
+    for (int i = 0; i < 3; i++)
+        write_sample(all, &row, i);
+    cr_assert_eq(records_append(all, &row), 0);
+    records_close(all);
+    for (int kills = 0; kills < 3; kills++) {
+        all = open_accuracy("abc");
+        cr_expect_eq(resume(all, &row, 9), 3 + kills);
+        write_sample(all, &row, 3 + kills);
+        records_close(all);
+    }
+    all = open_accuracy("abc");
+    cr_expect_eq(resume(all, &row, 9), 6);
+    cr_assert_eq(records_append(all, &row), 0);
+    cr_expect_eq(resume(all, &row, 5), 5); /* of row 3 now, the last of them does not fit */
+    record_text(&row, ACCURACY_STATUS, "ok");
+    cr_assert_eq(records_append(all, &row), 0);
+    cr_expect_eq(resume(all, &row, 9), 0);
+    records_close(all);
+    size_t bytes;
+    char *text = read_bytes(samples_path, &bytes);
+    int of_row[5] = {0};
+    for (const char *line = text; *line; line = strchr(line, '\n') + 1)
+        of_row[atoi(line + 7)]++;
+    cr_expect(of_row[1] == 1 && of_row[2] == 3 && of_row[3] == 6 && of_row[4] == 5, "%s", text);
+    free(text);
+    record_clear(&row);
+    record_clear(&other);
+}
+
 /* Lines that no run has written so. */
 Test(records, odd_left_samples_are_dropped)
 {

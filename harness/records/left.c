@@ -51,6 +51,19 @@ size_t left_samples_read(left_samples *all, const char *text, size_t bytes)
     return taken;
 }
 
+void left_samples_of(left_samples *all, const char *text, size_t bytes, int64_t row, uint64_t cell)
+{
+    char *start = format_text(SAMPLE_ROW_MARK "%lld,", (long long)row);
+    const char *at = text, *end = text + bytes, *next;
+    for (; at < end && (next = memchr(at, '\n', (size_t)(end - at))); at = next + 1) {
+        size_t before = (size_t)all->count, length = (size_t)(next + 1 - at);
+        if (length > strlen(start) && !memcmp(at, start, strlen(start)) &&
+            left_samples_read(all, at, length) && all->items[before].cell != cell)
+            free(all->items[--all->count].rest);
+    }
+    free(start);
+}
+
 json_t *left_sample_object(const left_sample *one)
 {
     char *text = format_text(SAMPLE_ROW_MARK "%lld%s", (long long)one->row, one->rest);

@@ -1,5 +1,6 @@
-/* A row in memory. See records.h. */
+/* A row in memory and as a line. See records.h. */
 #include "harness/error.h"
+#include "harness/records/csv.h"
 #include "harness/records/records.h"
 
 #include <math.h>
@@ -36,4 +37,35 @@ void record_clear(record *row)
 {
     for (int i = 0; i < RECORD_COLUMNS; i++)
         set_value(row, i, NULL);
+}
+
+char *record_header(record_kind kind)
+{
+    int columns;
+    const record_column *column = record_columns(kind, &columns);
+    char *line = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&line, &bytes);
+    for (int i = 0; i < columns; i++)
+        fprintf(out, "%s%s", i ? "," : "", column[i].name);
+    fputc('\n', out);
+    fclose(out);
+    return line;
+}
+
+char *record_line(const record *row)
+{
+    int columns;
+    char *line = NULL;
+    size_t bytes;
+    record_columns(row->kind, &columns);
+    FILE *out = open_memstream(&line, &bytes);
+    for (int i = 0; i < columns; i++) {
+        if (i)
+            fputc(',', out);
+        csv_put(out, row->values[i] ? row->values[i] : "");
+    }
+    fputc('\n', out);
+    fclose(out);
+    return line;
 }

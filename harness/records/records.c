@@ -31,6 +31,7 @@ struct records {
     int64_t last_row; /* the highest number given to a row */
     char **keys;      /* [count], the joined key of every row */
     row_end *ends;    /* [count] */
+    int64_t *numbers; /* [count] */
     int count;
     left_samples left;
     bool left_on_disk; /* and nothing has been written behind them */
@@ -75,28 +76,33 @@ static uint64_t cell_hash(const records *all, const record *row)
     return hash;
 }
 
-static void remember(records *all, char *key, const char *status)
+static void remember(records *all, char *key, const char *status, int64_t number)
 {
     all->keys = realloc_or_die(all->keys, (size_t)all->count + 1, sizeof *all->keys);
     all->ends = realloc_or_die(all->ends, (size_t)all->count + 1, sizeof *all->ends);
+    all->numbers = realloc_or_die(all->numbers, (size_t)all->count + 1, sizeof *all->numbers);
+    all->numbers[all->count] = number;
     all->keys[all->count] = key;
     all->ends[all->count++] = !strcmp(status, "failed")        ? ROW_FAILED
                               : !strcmp(status, "unsupported") ? ROW_UNSUPPORTED
                                                                : ROW_DONE;
 }
 
-bool records_done(const records *all, const record *row, bool supported)
+/* The latest row of the cell of this key; -1: there is none. */
+static int latest_of(const records *all, const record *row)
 {
     char *key = joined_key(all->kind, (const char *const *)row->values);
-    bool done = false;
-    for (int i = all->count; i-- > 0;) {
-        if (!strcmp(all->keys[i], key)) {
-            done = all->ends[i] == ROW_DONE || (all->ends[i] == ROW_UNSUPPORTED && !supported);
-            break;
-        }
-    }
+    int i = all->count - 1;
+    while (i >= 0 && strcmp(all->keys[i], key))
+        i--;
     free(key);
-    return done;
+    return i;
+}
+
+bool records_done(const records *all, const record *row, bool supported)
+{
+    int i = latest_of(all, row);
+    return i >= 0 && (all->ends[i] == ROW_DONE || (all->ends[i] == ROW_UNSUPPORTED && !supported));
 }
 
 /* ---- Headers ---- */
@@ -109,20 +115,6 @@ static int start_header(line_file *file, const char *text, size_t bytes, const c
         return fail("%s holds something that is no results file of this kind: choose another --out",
                     file->path);
     return lines_cut(file, 0) < 0 || lines_append(file, header, strlen(header)) < 0 ? -1 : 0;
-}
-
-static char *header_line(record_kind kind)
-{
-    int columns;
-    const record_column *column = record_columns(kind, &columns);
-    char *line = NULL;
-    size_t bytes;
-    FILE *out = open_memstream(&line, &bytes);
-    for (int i = 0; i < columns; i++)
-        fprintf(out, "%s%s", i ? "," : "", column[i].name);
-    fputc('\n', out);
-    fclose(out);
-    return line;
 }
 
 static char *repetition_header(void)
@@ -177,7 +169,7 @@ static int check_rows(records *all, const csv *table)
         all->last_row = number;
         char **cells = table->cells + (size_t)i * (size_t)table->columns;
         remember(all, joined_key(all->kind, (const char *const *)cells),
-                 csv_cell(table, i, status));
+                 csv_cell(table, i, status), number);
     }
     return 0;
 }
@@ -197,7 +189,7 @@ static int open_rows(records *all)
     if (!text)
         return -1;
     if (!memchr(text, '\n', bytes)) {
-        char *header = header_line(all->kind);
+        char *header = record_header(all->kind);
         int result = start_header(&all->rows, text, bytes, header);
         free(header);
         free(text);
@@ -271,21 +263,38 @@ static int check_details(records *all, const char *text, size_t bytes)
     return end < bytes ? lines_cut(&all->details, end) : 0;
 }
 
-static int open_details(records *all)
+/* The details as they are on disk, for unmap_details(); NULL with a sentence. */
+static char *map_details(const records *all, size_t *bytes)
 {
     struct stat status;
-    if (lines_open(&all->details) < 0)
+    if (fstat(all->details.descriptor, &status) < 0) {
+        fail("%s: %s", all->details.path, strerror(errno));
+        return NULL;
+    }
+    *bytes = (size_t)status.st_size;
+    if (!*bytes)
+        return "";
+    char *text = mmap(NULL, *bytes, PROT_READ, MAP_PRIVATE, all->details.descriptor, 0);
+    if (text != MAP_FAILED)
+        return text;
+    fail("%s: %s", all->details.path, strerror(errno));
+    return NULL;
+}
+
+static void unmap_details(char *text, size_t bytes)
+{
+    if (bytes)
+        munmap(text, bytes);
+}
+
+static int open_details(records *all)
+{
+    size_t bytes;
+    char *text = lines_open(&all->details) < 0 ? NULL : map_details(all, &bytes);
+    if (!text)
         return -1;
-    if (fstat(all->details.descriptor, &status) < 0)
-        return fail("%s: %s", all->details.path, strerror(errno));
-    size_t bytes = (size_t)status.st_size;
-    if (!bytes)
-        return check_details(all, "", 0);
-    void *text = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, all->details.descriptor, 0);
-    if (text == MAP_FAILED)
-        return fail("%s: %s", all->details.path, strerror(errno));
     int result = check_details(all, text, bytes);
-    munmap(text, bytes);
+    unmap_details(text, bytes);
     return result;
 }
 
@@ -319,6 +328,7 @@ void records_close(records *all)
         free(all->keys[i]);
     free(all->keys);
     free(all->ends);
+    free(all->numbers);
     left_samples_free(&all->left);
     line_file *files[] = {&all->details, &all->rows};
     for (int i = 0; i < 2; i++) {
@@ -385,10 +395,29 @@ static int append_sample(records *all, const char *rest, const char *more)
     return result;
 }
 
+/* Where nothing is left of a cell, what its latest row has, if that failed. What is left begins with
+ * copies of that. */
+static int find_failed(records *all, const record *key, uint64_t cell)
+{
+    int latest = latest_of(all, key);
+    bool wanted = latest >= 0 && all->ends[latest] == ROW_FAILED;
+    for (int i = 0; i < all->left.count && wanted; i++)
+        wanted = all->left.items[i].cell != cell;
+    size_t bytes;
+    char *text = wanted ? map_details(all, &bytes) : NULL;
+    if (!text)
+        return wanted ? -1 : 0;
+    left_samples_of(&all->left, text, bytes, all->numbers[latest], cell);
+    unmap_details(text, bytes);
+    return 0;
+}
+
 json_t *records_resume(records *all, const record *key,
                        bool (*fits)(void *argument, const json_t *sample), void *argument)
 {
     uint64_t cell = cell_hash(all, key);
+    if (find_failed(all, key, cell))
+        return NULL;
     json_t *kept = json_array();
     bool *keep = alloc_or_die((size_t)all->left.count, sizeof *keep);
     bool as_they_are = all->left_on_disk;
@@ -428,23 +457,6 @@ int records_sample(records *all, const record *key, const char *object)
     return cut_left(all) ? -1 : append_sample(all, start, object + 1);
 }
 
-static char *row_line(const record *row)
-{
-    int columns;
-    char *line = NULL;
-    size_t bytes;
-    record_columns(row->kind, &columns);
-    FILE *out = open_memstream(&line, &bytes);
-    for (int i = 0; i < columns; i++) {
-        if (i)
-            fputc(',', out);
-        csv_put(out, value_of(row, i));
-    }
-    fputc('\n', out);
-    fclose(out);
-    return line;
-}
-
 int records_append(records *all, record *row)
 {
     bool speed = all->kind == RECORD_SPEED;
@@ -459,7 +471,7 @@ int records_append(records *all, record *row)
         strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%SZ", &utc);
         record_text(row, date, now);
     }
-    char *line = row_line(row);
+    char *line = record_line(row);
     int result = 0;
     if (cut_left(all) < 0 || lines_settle(&all->details) < 0 ||
         lines_append(&all->rows, line, strlen(line)) < 0 || lines_settle(&all->rows) < 0)
@@ -469,6 +481,6 @@ int records_append(records *all, record *row)
         return -1;
     all->last_row++;
     remember(all, joined_key(all->kind, (const char *const *)row->values),
-             value_of(row, speed ? (int)SPEED_STATUS : (int)ACCURACY_STATUS));
+             value_of(row, speed ? (int)SPEED_STATUS : (int)ACCURACY_STATUS), all->last_row);
     return 0;
 }

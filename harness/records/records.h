@@ -5,7 +5,7 @@
  *   - the row is one write() of one whole line, and is what commits the cell;
  *   - opening cuts off what was not committed: a torn last line, and repetitions of no row;
  *   - samples of no row stay until the sweep comes to the row that they are of, and are not run again
- *     (records_resume()); each line says which cell and commit it is of;
+ *     (records_resume()), nor are those of a row that failed; each line says which cell and commit it is of;
  *   - a cell whose key (all inputs, defaults resolved) has a row that did not fail is done, unless the
  *     row says that it could not be run and it can be now: files and retaining heads come later.
  * The columns, and what each means, are one table: record_columns(). */
@@ -76,6 +76,9 @@ void record_integer(record *, int column, int64_t);
 /* Six digits, or all of a whole number (bytes); NaN leaves it empty. */
 void record_number(record *, int column, double);
 void record_clear(record *); /* empties all values */
+/* The line of the row, and the header of a file of such rows; to be freed. */
+char *record_line(const record *);
+char *record_header(record_kind);
 
 /* ---- A file of rows ---- */
 
@@ -107,10 +110,11 @@ typedef struct {
 } repetition;
 int records_repetition(records *, const record *key, const repetition *);
 
-/* Begins a row of samples: what a killed run has left of this cell. Those that fit() takes count as
- * written, for the row that the next append commits; of the others nothing stays. An array in the
- * order of writing, which the caller frees (json_decref); NULL with a sentence when the file cannot be
- * written. What was left of another cell is kept until that comes, or the file is closed. */
+/* Begins a row of samples: what a killed run has left of this cell, or what its latest row has, if that
+ * failed. Those that fit() takes count as written, for the row that the next append commits; of others
+ * that were left nothing stays. An array in the order of writing, which the caller frees (json_decref);
+ * NULL with a sentence when the file cannot be read or written. What was left of another cell is kept
+ * until that comes, or the file is closed. */
 json_t *records_resume(records *, const record *key, bool (*fits)(void *argument, const json_t *sample),
                        void *argument);
 
