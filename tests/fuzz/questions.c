@@ -1,6 +1,8 @@
 /* Fuzzes the files that tasks take from elsewhere: questions of SQuAD (an input that begins with `{`)
- * or HotpotQA, and haystack text, plain or JSON. */
+ * or HotpotQA, with samples made of them, and haystack text, plain or JSON. */
+#include "datasets/random.h"
 #include "datasets/ruler/corpus.h"
+#include "datasets/ruler/generator.h"
 #include "datasets/ruler/question_set.h"
 #include "harness/error.h"
 #include "tests/fuzz/scratch.h"
@@ -23,6 +25,23 @@ static void check_set(const question_set *set)
     }
 }
 
+/* Of the first questions, with their own documents alone, with some more, and with more than there may be. */
+static void make_samples(question_set *set, const task *task)
+{
+    const corpus from = {.questions = set};
+    for (size_t i = 0; i < set->question_count && i < 3; i++) {
+        const int64_t own = set->questions[i].own_count, sizes[] = {own, own + 2, own + 20};
+        for (int k = 0; k < 3; k++) {
+            random_stream stream = random_stream_for(1, task->name, i, (uint64_t)k);
+            const sample_plan plan = {.task = task, .corpus = &from, .number = (int64_t)i, .size = sizes[k]};
+            task_sample sample = {0};
+            MUST(!questions_generator.build(&plan, &stream, &sample));
+            MUST(sample.document.count > 0 && sample.query.count > 0 && sample.reference_count > 0);
+            task_sample_free(&sample);
+        }
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     setenv("APBENCH_CACHE", scratch_folder(), 1);
@@ -32,10 +51,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     bool squad = bytes && data[0] == '{';
     free(scratch_file(squad ? "questions/squad.json" : "questions/hotpotqa.json", data, bytes));
     question_set *set = question_set_open(squad ? QUESTIONS_SQUAD : QUESTIONS_HOTPOTQA);
-    if (set)
+    if (set) {
         check_set(set);
-    else
+        make_samples(set, task_find(squad ? "qa_1" : "qa_2"));
+    } else {
         MUST(*fail_text());
+    }
     question_set_close(set);
     char *path = scratch_file("essay.txt", data, bytes);
     corpus *corpus = corpus_open(false, true, path);
