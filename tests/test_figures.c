@@ -72,6 +72,31 @@ Test(figures, of_speed)
     free(file);
 }
 
+/* Speedup by hosts is drawn at the longest length that three numbers of hosts ran, not at one that few did. */
+Test(figures, of_hosts)
+{
+    records *all = records_open(results_path, RECORD_SPEED, "0123456789ab");
+    cr_assert(all, "%s", fail_text());
+    add_speed(all, "flash", 1, 32768, "ok", 8);
+    add_speed(all, "flash", 1, 65536, "ok", 32);
+    for (int hosts = 2; hosts <= 8; hosts *= 2)
+        add_speed(all, "ring", hosts, 32768, "ok", 10.0 / hosts);
+    add_speed(all, "ring", 8, 65536, "ok", 5);
+    records_close(all);
+    char words[256];
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
+    free(output_of(command_plot, words, 0));
+    char *file = format_text("%s/scaling-llama-3.1-8b-nvlink3.dat", results_folder);
+    size_t bytes;
+    char *data = file_text(file, &bytes);
+    cr_assert(data, "%s", fail_text());
+    expect_lines(strchr(data, '\n') + 1, "\"perfect exact\"\n1 1\n2 2\n4 4\n8 8\n\n\n"
+                                         "\"FlashAttn\"\n1 1\n\n\n"
+                                         "\"RingAttn\"\n2 1.6\n4 3.2\n8 6.4\n");
+    free(data);
+    free(file);
+}
+
 Test(figures, of_accuracy)
 {
     char words[256];

@@ -68,34 +68,39 @@ static int draw_by_length(drawing *drawing, const result_group *group, bool spee
     return curves_draw(drawing, &made);
 }
 
-/* Speedup by hosts at the longest length that has a baseline. */
-static int draw_by_hosts(drawing *drawing, const result_group *group)
+/* The numbers of hosts that have a speedup at this length, sorted; how many. */
+static int hosts_with_speedup(const results *all, const result_group *group, int64_t length, int64_t *hosts)
 {
-    const results *all = drawing->all;
-    int count, host_count = 0;
-    int64_t length = 0, *lengths = results_lengths(all, group, &count);
-    int64_t *hosts = alloc_or_die((size_t)all->series_count, sizeof *hosts);
-    for (int i = 0; i < count; i++)
-        for (int series = 0; series < all->series_count; series++)
-            if (all->series[series].hosts > 1 && !all->series[series].paper &&
-                results_belongs(all, group, series) &&
-                !isnan(speedup_of(all, group, series, lengths[i])))
-                length = lengths[i];
-    free(lengths);
-    for (int series = 0; length && series < all->series_count; series++) {
+    int count = 0;
+    for (int series = 0; series < all->series_count; series++) {
         bool known = all->series[series].paper || !results_belongs(all, group, series) ||
                      isnan(speedup_of(all, group, series, length));
-        int at = host_count;
-        for (int i = 0; !known && i < host_count; i++)
+        int at = count;
+        for (int i = 0; !known && i < count; i++)
             known = hosts[i] == all->series[series].hosts;
         if (known)
             continue;
         for (; at > 0 && hosts[at - 1] > all->series[series].hosts; at--)
             hosts[at] = hosts[at - 1];
         hosts[at] = all->series[series].hosts;
-        host_count++;
+        count++;
     }
-    if (host_count < 3) { /* one host and one more are no curve */
+    return count;
+}
+
+/* Speedup by hosts at the longest length that three numbers of hosts have: fewer are no curve. */
+static int draw_by_hosts(drawing *drawing, const result_group *group)
+{
+    const results *all = drawing->all;
+    int count, host_count = 0;
+    int64_t length = 0, *lengths = results_lengths(all, group, &count);
+    int64_t *hosts = alloc_or_die((size_t)all->series_count, sizeof *hosts);
+    for (int i = count; i-- > 0 && host_count < 3;) {
+        length = lengths[i];
+        host_count = hosts_with_speedup(all, group, length, hosts);
+    }
+    free(lengths);
+    if (host_count < 3) {
         free(hosts);
         return 0;
     }
