@@ -89,7 +89,7 @@ int parse_sizes(const char *text, size_list *list)
     return status;
 }
 
-static int parse_seconds(const char *text, double *value)
+static int parse_number(const char *text, double *value)
 {
     char *end;
     double number = strtod(text, &end);
@@ -119,7 +119,7 @@ static int store(const flag *f, const char *value)
             free(before);
         break;
     }
-    case FLAG_SECONDS: status = parse_seconds(value, f->value); break;
+    case FLAG_NUMBER: status = parse_number(value, f->value); break;
     case FLAG_SWITCH: *(bool *)f->value = true; break;
     }
     return status ? fail_within("--%s", f->name) : 0;
@@ -133,7 +133,7 @@ static const char *default_text(const flag *f, char *text, int bytes)
         snprintf(text, (size_t)bytes, "%s", *(const char **)f->value);
     } else if (f->kind == FLAG_SIZE && *(int64_t *)f->value) {
         format_size(*(int64_t *)f->value, text, bytes);
-    } else if (f->kind == FLAG_SECONDS && *(double *)f->value > 0) {
+    } else if (f->kind == FLAG_NUMBER && *(double *)f->value > 0) {
         snprintf(text, (size_t)bytes, "%g", *(double *)f->value);
     } else if (f->kind == FLAG_TEXTS || f->kind == FLAG_SIZES) {
         int count = f->kind == FLAG_TEXTS ? ((text_list *)f->value)->count

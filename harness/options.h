@@ -20,7 +20,7 @@ typedef enum {
     FLAG_TEXTS,   /* text_list: comma list */
     FLAG_SIZE,    /* int64_t >= 0, K and M binary */
     FLAG_SIZES,   /* size_list: comma list of the same */
-    FLAG_SECONDS, /* double >= 0 */
+    FLAG_NUMBER,  /* double >= 0 */
     FLAG_SWITCH   /* bool */
 } flag_kind;
 

@@ -61,6 +61,16 @@ void expect_refused(int (*command)(int, char **), const char *words, int status,
     cr_expect(strstr(fail_text(), sentence), "\"%s\" lacks \"%s\"", fail_text(), sentence);
 }
 
+char *figure_data(const char *name)
+{
+    char *path = format_text("%s/%s.dat", results_folder, name);
+    size_t bytes;
+    char *data = file_text(path, &bytes);
+    cr_assert(data, "%s", fail_text());
+    free(path);
+    return data;
+}
+
 void expect_lines(const char *found, const char *expected)
 {
     for (int line = 1; *found || *expected; line++) {

@@ -53,10 +53,7 @@ Test(figures, of_speed)
              results_folder);
     expect_figures(words, names, 3);
     /* The curves themselves: a block each, the bound first, the paper's behind ours. */
-    char *file = format_text("%s/%s.dat", results_folder, names[1]);
-    size_t bytes;
-    char *data = file_text(file, &bytes);
-    cr_assert(data, "%s", fail_text());
+    char *data = figure_data(names[1]);
     expect_lines(strchr(data, '\n') + 1,
                  "\"perfect exact (FlashAttn / 8)\"\n32768 8\n65536 8\n\n\n"
                      "\"FlashAttn\"\n32768 1\n65536 1\n\n\n"
@@ -69,7 +66,6 @@ Test(figures, of_speed)
                      "\"APB, paper\"\n32768 7.06122449\n65536 8.72477064\n131072 10.7562724\n\n\n"
                      "\"MInference, paper\"\n32768 0.698989899\n65536 1.09059633\n131072 1.97955145\n");
     free(data);
-    free(file);
 }
 
 /* Speedup by hosts is drawn at the longest length that three numbers of hosts ran, not at one that few did. */
@@ -86,15 +82,11 @@ Test(figures, of_hosts)
     char words[256];
     snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
     free(output_of(command_plot, words, 0));
-    char *file = format_text("%s/scaling-llama-3.1-8b-nvlink3.dat", results_folder);
-    size_t bytes;
-    char *data = file_text(file, &bytes);
-    cr_assert(data, "%s", fail_text());
+    char *data = figure_data("scaling-llama-3.1-8b-nvlink3");
     expect_lines(strchr(data, '\n') + 1, "\"perfect exact\"\n1 1\n2 2\n4 4\n8 8\n\n\n"
                                          "\"FlashAttn\"\n1 1\n\n\n"
                                          "\"RingAttn\"\n2 1.6\n4 3.2\n8 6.4\n");
     free(data);
-    free(file);
 }
 
 Test(figures, of_accuracy)
@@ -104,15 +96,11 @@ Test(figures, of_accuracy)
     const char *const names[] = {"scores-smollm2-1000"}; /* one length: bars */
     snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
     expect_figures(words, names, 1);
-    char *file = format_text("%s/%s.dat", results_folder, names[0]);
-    size_t bytes;
-    char *data = file_text(file, &bytes);
-    cr_assert(data, "%s", fail_text());
+    char *data = figure_data(names[0]);
     /* Without samples an interval has no width; a series that lacks a task's score has no bar. */
     expect_lines(strchr(data, '\n') + 1, "\"FlashAttn\" 77.5 77.5 77.5 1 \"77.5\"\n"
                                          "\"APB\" 65 65 65 6 \"65.0\"\n");
     free(data);
-    free(file);
 }
 
 /* A mean over other tasks is not drawn beside the rest, which is not to say that no row ended well. */

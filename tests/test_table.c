@@ -123,14 +123,10 @@ Test(table, shared_gpu_is_no_timing)
 
     snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
     free(output_of(command_plot, words, 0));
-    char *file = format_text("%s/prefill-llama-3.1-8b-8hosts-nvlink3.dat", results_folder);
-    size_t bytes;
-    char *data = file_text(file, &bytes);
-    cr_assert(data, "%s", fail_text());
+    char *data = figure_data("prefill-llama-3.1-8b-8hosts-nvlink3");
     cr_expect(strstr(data, "32768 0.5\n") && strstr(data, "32768 4\n"), "%s", data);
     cr_expect(!strstr(data, " 77") && !strstr(data, " 88") && !strstr(data, "16384"), "%s", data);
     free(data);
-    free(file);
 }
 
 /* Every cell that ran both ways, over each link, whole and cut apart; others and bad ends are left out. */
@@ -283,42 +279,44 @@ Test(table, whole_and_cut_layers_apart)
         "- commit abc; machine a test\n");
 }
 
+/* What `table` prints of these rows, to be freed. */
+static char *table_of(const char *rows, const char *flags)
+{
+    FILE *file = fopen(results_path, "w");
+    fputs(rows, file);
+    fclose(file);
+    char *words = format_text("table %s %s", results_path, flags);
+    char *text = output_of(command_table, words, 0);
+    free(words);
+    return text;
+}
+
 /* A speedup over a baseline of fewer layers says so, though its own row is of the whole model. */
 Test(table, a_scaled_baseline_is_noted)
 {
-    FILE *file = fopen(results_path, "w");
-    fputs("model,layers,model_layers,method,hosts,link,length,status,prefill_s\n"
-          "smollm2,3,30,flash,1,,1000,ok,0.8\n"
-          "smollm2,30,30,ring,4,eth100,1000,ok,4\n",
-          file);
-    fclose(file);
-    char *words = format_text("table %s --value speedup --scale-layers", results_path);
-    char *text = output_of(command_table, words, 0);
+    char *text = table_of("model,layers,model_layers,method,hosts,link,length,status,prefill_s\n"
+                          "smollm2,3,30,flash,1,,1000,ok,0.8\n"
+                          "smollm2,30,30,ring,4,eth100,1000,ok,4\n",
+                          "--value speedup --scale-layers");
     cr_expect(strstr(text, "| RingAttn      | measured          |     4 | 2.00 [1] |\n"), "%s", text);
     cr_expect(strstr(text, "[1] ran 3 of 30 layers; times multiplied by 30/3\n"), "%s", text);
     free(text);
-    free(words);
 }
 
 /* Two devices in a file: each has a bound of its own. */
 Test(table, a_bound_for_each_baseline)
 {
-    FILE *file = fopen(results_path, "w");
-    fputs("model,method,device,hosts,link,length,status,prefill_s\n"
-          "smollm2,flash,cpu,1,,1000,ok,8\n"
-          "smollm2,ring,cpu,4,eth100,1000,ok,3\n"
-          "smollm2,flash,cuda,1,,1000,ok,0.4\n"
-          "smollm2,ring,cuda,4,eth100,1000,ok,0.2\n",
-          file);
-    fclose(file);
-    char *words = format_text("table %s --value prefill_s", results_path);
-    char *text = output_of(command_table, words, 0);
+    char *text = table_of("model,method,device,hosts,link,length,status,prefill_s\n"
+                          "smollm2,flash,cpu,1,,1000,ok,8\n"
+                          "smollm2,ring,cpu,4,eth100,1000,ok,3\n"
+                          "smollm2,flash,cuda,1,,1000,ok,0.4\n"
+                          "smollm2,ring,cuda,4,eth100,1000,ok,0.2\n",
+                          "--value prefill_s");
     static const char lines[] =
         "| perfect exact (device=cpu)  | FlashAttn / hosts |     4 |  2.00 |\n"
         "| perfect exact (device=cuda) | FlashAttn / hosts |     4 | 0.100 |\n";
     cr_expect(strstr(text, lines), "%s lacks %s", text, lines);
     free(text);
-    free(words);
 }
 
 Test(table, accuracy_by_task)

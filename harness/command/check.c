@@ -141,7 +141,7 @@ int command_check(int argc, char **argv)
         {"lengths", FLAG_SIZES, &lengths, "LIST", "document and query, tokens"},
         {"query", FLAG_SIZE, &k.query, "N", "query tokens at the end of each length"},
         {"new-tokens", FLAG_SIZE, &k.tokens, "N", "tokens to generate and compare"},
-        {"tolerance", FLAG_SECONDS, &tolerance, "X", "0 = 1e-4 in float32, 0.05 in bfloat16"},
+        {"tolerance", FLAG_NUMBER, &tolerance, "X", "0 = 1e-4 in float32, 0.05 in bfloat16"},
         MACHINE_FLAGS(flags),
     };
     int parsed = options_parse(usage, table, FLAG_COUNT(table), argc, argv, &words);

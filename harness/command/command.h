@@ -45,7 +45,7 @@ typedef struct {
     {"layers", FLAG_SIZE, &(m).layers, "N", "run only the first N layers; 0 = all"},               \
     {"seed", FLAG_SIZE, &(m).seed, "N", "seed of random weights, prompts and samples"},            \
     {"retaining-heads", FLAG_TEXT, &(m).retaining_heads, "FILE", "weights of retaining heads"},    \
-    {"timeout", FLAG_SECONDS, &(m).timeout, "SECONDS", "longest time for a cell; 0 = no limit"}
+    {"timeout", FLAG_NUMBER, &(m).timeout, "SECONDS", "longest time for a cell; 0 = no limit"}
 
 /* The device and the links that the flags name, opened. */
 typedef struct {

@@ -14,7 +14,7 @@
 enum { MOST_STEPS = 1 << 30, MOST_WIDTH = 1 << 16, MOST_PARTS = 64, DEFAULT_WINDOWS = 200 };
 
 typedef struct {
-    const char *name, *rate, *smoothness, *labels;
+    const char *name, *labels;
     machine_flags flags;
     prompt_sources sources;
     train_settings train;
@@ -44,7 +44,7 @@ typedef struct {
 
 static heads_flags defaults(void)
 {
-    heads_flags f = {.name = "smollm2", .rate = "1e-3", .smoothness = "0", .labels = "answer",
+    heads_flags f = {.name = "smollm2", .labels = "answer",
                      .flags = MACHINE_FLAGS_DEFAULT, .seed = 1, .hosts = 8};
     f.sources.windows = DEFAULT_WINDOWS;
     f.train.save_every = 100;
@@ -309,22 +309,12 @@ static int train(heads_flags *f, device *dev)
     return status < 0 ? -1 : 0;
 }
 
-static int read_share(const char *name, const char *text, double *value)
-{
-    char *end;
-    *value = strtod(text, &end);
-    return end != text && !*end && *value >= 0 && *value <= 1
-               ? 0
-               : fail("--%s: '%s' is not a number from 0 to 1", name, text);
-}
-
 static int check_train(heads_flags *f)
 {
-    if (read_share("rate", f->rate, &f->train.schedule.rate) ||
-        read_share("smoothness", f->smoothness, &f->train.smoothness))
-        return -1;
-    if (!(f->train.schedule.rate > 0))
-        return fail("--rate: '%s' is not above 0", f->rate);
+    if (!(f->train.schedule.rate > 0) || f->train.schedule.rate > 1)
+        return fail("--rate %g: it must be above 0 and at most 1", f->train.schedule.rate);
+    if (f->train.smoothness > 1)
+        return fail("--smoothness %g: it must be at most 1", f->train.smoothness);
     if (!f->train.out)
         return fail("--out is missing");
     if (f->layouts.count > 1)
@@ -359,6 +349,7 @@ static int command_train(int argc, char **argv)
     heads_flags f = defaults();
     f.width = 144;
     f.parts = 4;
+    f.train.schedule.rate = 1e-3;
     f.held_out = 32;
     const flag table[] = {
         HEADS_FLAGS(f),
@@ -366,13 +357,13 @@ static int command_train(int argc, char **argv)
         {"width", FLAG_SIZE, &f.width, "N", "hidden width of the heads"},
         {"steps", FLAG_SIZE, &f.train.schedule.steps, "N", "prompts learned from; 0 = each once"},
         {"warm-up", FLAG_SIZE, &f.train.schedule.warm_up, "N", "steps of rising rate; 0 = a tenth of all"},
-        {"rate", FLAG_TEXT, &f.rate, "X", "largest learning rate (Locret: 5e-4)"},
+        {"rate", FLAG_NUMBER, &f.train.schedule.rate, "X", "largest learning rate (Locret: 5e-4)"},
         {"parts", FLAG_SIZE, &f.parts, "N", "updates a prompt, each from every N-th position (Locret: 1)"},
-        {"smoothness", FLAG_TEXT, &f.smoothness, "X", "weight of steps between neighbours (Locret: 0.0025)"},
+        {"smoothness", FLAG_NUMBER, &f.train.smoothness, "X", "weight of steps between neighbours (Locret: 0.0025)"},
         {"held-out", FLAG_SIZE, &f.held_out, "N", "prompts kept apart and measured at the end"},
         {"save-every", FLAG_SIZE, &f.train.save_every, "N", "steps between states (OUT.state)"},
         {"stop-after", FLAG_SIZE, &f.train.stop_after, "N", "leave after N steps; 0 = run to the end"},
-        {"time-limit", FLAG_SECONDS, &f.train.time_limit, "SECONDS", "leave after so long; 0 = run to the end"},
+        {"time-limit", FLAG_NUMBER, &f.train.time_limit, "SECONDS", "leave after so long; 0 = run to the end"},
     };
     int parsed = options_parse(
         "usage: apbench heads train --model M --data FILES --text FILES --out FILE [flags]\n\n"

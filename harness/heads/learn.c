@@ -62,6 +62,12 @@ static double level_of(const float *scores, const float *labels, int64_t positio
     return sum / (double)positions;
 }
 
+/* Smooth-L1's slope: the difference, where it is below 1. */
+static double slope_of(double off)
+{
+    return fabs(off) < 1 ? off : off > 0 ? 1 : -1;
+}
+
 double learn_loss(const float *scores, const float *labels, int64_t positions, int kv_heads,
                   int layers, double smoothness, float *gradient)
 {
@@ -72,14 +78,13 @@ double learn_loss(const float *scores, const float *labels, int64_t positions, i
         double level = level_of(scores, labels, positions, kv_heads, head), pull = 0;
         for (int64_t i = head; i < positions * kv_heads; i += kv_heads) {
             double off = (double)scores[i] - labels[i] - level;
-            bool near = fabs(off) < 1;
-            regression += near ? 0.5 * off * off : fabs(off) - 0.5;
-            pull += near ? off : off > 0 ? 1 : -1;
+            regression += fabs(off) < 1 ? 0.5 * off * off : fabs(off) - 0.5;
+            pull += slope_of(off);
         }
         pull /= (double)positions; /* which the level passes on to every score */
         for (int64_t i = head; i < positions * kv_heads; i += kv_heads) {
             double off = (double)scores[i] - labels[i] - level;
-            double slope = share * ((fabs(off) < 1 ? off : off > 0 ? 1 : -1) - pull);
+            double slope = share * (slope_of(off) - pull);
             if (i >= kv_heads) {
                 double step = (double)scores[i] - scores[i - kv_heads];
                 rough += step * step;

@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     const flag flags[] = {
         {"text", FLAG_TEXT, &text, "T", "a text"},       {"texts", FLAG_TEXTS, &texts, "A,B", "texts"},
         {"size", FLAG_SIZE, &size, "N", "a size"},       {"sizes", FLAG_SIZES, &sizes, "N,N", "sizes"},
-        {"seconds", FLAG_SECONDS, &seconds, "S", "time"}, {"on", FLAG_SWITCH, &on, NULL, "a switch"},
+        {"seconds", FLAG_NUMBER, &seconds, "S", "time"}, {"on", FLAG_SWITCH, &on, NULL, "a switch"},
     };
     int parsed = options_parse("fuzz [FLAGS]", flags, FLAG_COUNT(flags), count, words, &positional);
     MUST(parsed >= 0 || *fail_text());
