@@ -59,7 +59,7 @@ mkdir -p "$folder" || exit 2
 # projections: on two, flash and five methods at 128K alone would take more than all projections may.
 preset="--preset paper-table14 --device $device --hosts $hosts"
 methods=ulysses,ring,zigzag,star,apb:schedule=table14
-sizes=64K,256K,1M,4M,16M,64M,256M,1G
+sizes=64K,256K,1M,4M,16M,64M,256M,1024M
 case $hosts in
 2)
     whole=32K,64K cut=("128K 8" "256K 2" "512K 1") extra=(128K)
