@@ -6,7 +6,7 @@
 #include "methods/compressor.h"
 #include "methods/method.h"
 
-enum { ANCHOR, PASSING, COMPRESSOR, QUERY_IN_ANCHOR, POOL, SCHEDULE, REFERENCE_MASK, OPTIONS };
+enum { ANCHOR, PASSING, COMPRESSOR, QUERY_IN_ANCHOR, POOL, SCHEDULE, REFERENCE_MASK, RECENT, OPTIONS };
 
 /* The paper's table 8 (accuracy and speed by length), and table 14's sweep, which keeps the 128K
  * values beyond. By document and query tokens together. */
@@ -65,6 +65,9 @@ static int apb_resolve(cell *c)
                     "hosts share %lld tokens in blocks of %lld",
                     (long long)c->options[ANCHOR], (long long)c->options[PASSING], c->hosts,
                     (long long)c->document, (long long)block);
+    if (c->options[RECENT] > c->options[PASSING])
+        return fail("apb passes %lld keys of a block, and recent=%lld of them are to be its last: recent "
+                    "is at most passing", (long long)c->options[PASSING], (long long)c->options[RECENT]);
     return 0;
 }
 
@@ -135,8 +138,10 @@ static int exchange_passing(attend_context *x, apb_buffers *b)
         (const char *)x->kv_cache + (links->rank == 0 ? kv_bytes(c, x->dev, anchor) : 0);
     RANGE(links->time, PART_COMPRESS)
     {
-        compressor_of(c)->select(x, &b->select, scored_rows(c, links->rank), anchor, count,
-                                 c->options[POOL]);
+        int64_t scored = scored_rows(c, links->rank);
+        selection wanted = {.scored_rows = scored, .first_candidate = anchor,
+                            .candidates = scored - anchor, .count = count, .pool = c->options[POOL]};
+        compressor_select(x, compressor_of(c), &b->select, &wanted, c->options[RECENT]);
         x->dev->gather_kv(x->dev, mine, candidates, b->select.index, count, c->shape.kv_heads,
                           c->shape.head_dim);
     }
@@ -202,6 +207,9 @@ static const method_option options[OPTIONS] = {
                   "b/4, b/8"},
     [REFERENCE_MASK] = {"reference_mask", OPTION_BOOL, NULL, 0,
                         "hide the newest keys from the query as the published code does"},
+    [RECENT] = {"recent", OPTION_TOKENS, NULL, 0,
+                "of the passed keys, so many are the last of the block, whatever the compressor says",
+                .unsaid = true},
 };
 
 const method apb = {

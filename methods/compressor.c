@@ -28,18 +28,17 @@ double retaining_flops(const cell *c, int64_t rows)
 }
 
 /* Max-pool over five positions inside the host's rows, anchor included (methods.md A2), then the
- * best `count` candidates of each KV head. */
-static void select_best(attend_context *x, compressor_buffers *b, int64_t scored_rows,
-                        int64_t first_candidate, int64_t count, bool pool)
+ * best candidates of each KV head. */
+static void select_best(attend_context *x, compressor_buffers *b, const selection *s)
 {
     int kv_heads = x->cell->shape.kv_heads;
     const float *scores = b->scores;
-    if (pool) {
-        x->dev->max_pool5(x->dev, b->pooled, b->scores, scored_rows, kv_heads);
+    if (s->pool) {
+        x->dev->max_pool5(x->dev, b->pooled, b->scores, s->scored_rows, kv_heads);
         scores = b->pooled;
     }
-    x->dev->top_k(x->dev, b->index, scores + first_candidate * kv_heads,
-                  scored_rows - first_candidate, kv_heads, count);
+    x->dev->top_k(x->dev, b->index, scores + s->first_candidate * kv_heads, s->candidates, kv_heads,
+                  s->count);
 }
 
 /* s = fc2(SiLU(fc1([q; k; v]))), pre-RoPE: APB's and Locret's retaining head. */
@@ -57,68 +56,74 @@ static void retaining_score(attend_context *x, compressor_buffers *b, const void
 
 /* exp(s) |v| with the retaining head's s: commented out in APB's code, unused. The device adds ln |v| to
  * s instead, which pools and orders alike. Scored rows are those of the anchor, then the block's. */
-static void norm_select(attend_context *x, compressor_buffers *b, int64_t scored_rows,
-                        int64_t first_candidate, int64_t count, bool pool)
+static void norm_select(attend_context *x, compressor_buffers *b, const selection *s)
 {
-    const model_shape *s = &x->cell->shape;
-    int64_t cached = x->plan->cached_rows, anchor = scored_rows - cached;
-    x->dev->weigh_by_norm(x->dev, b->scores, x->kv_extra, anchor, s->kv_heads, s->head_dim);
-    x->dev->weigh_by_norm(x->dev, b->scores + anchor * s->kv_heads, x->kv_cache, cached,
-                          s->kv_heads, s->head_dim);
-    select_best(x, b, scored_rows, first_candidate, count, pool);
+    const model_shape *m = &x->cell->shape;
+    int64_t cached = x->plan->cached_rows, anchor = s->scored_rows - cached;
+    x->dev->weigh_by_norm(x->dev, b->scores, x->kv_extra, anchor, m->kv_heads, m->head_dim);
+    x->dev->weigh_by_norm(x->dev, b->scores + anchor * m->kv_heads, x->kv_cache, cached,
+                          m->kv_heads, m->head_dim);
+    select_best(x, b, s);
 }
 
 /* k . mean q over the query's rows and the heads of the group, both roped (Spava's score). The
  * query's rows lie behind all scored rows. */
-static void query_select(attend_context *x, compressor_buffers *b, int64_t scored_rows,
-                         int64_t first_candidate, int64_t count, bool pool)
+static void query_select(attend_context *x, compressor_buffers *b, const selection *s)
 {
-    const model_shape *s = &x->cell->shape;
+    const model_shape *m = &x->cell->shape;
     device *dev = x->dev;
-    const char *query = (const char *)x->q + q_bytes(x->cell, dev, scored_rows);
-    int64_t cached = x->plan->cached_rows, anchor = scored_rows - cached;
-    dev->score_query(dev, b->scores, query, x->cell->query, x->kv_extra, anchor, s->heads,
-                     s->kv_heads, s->head_dim);
-    dev->score_query(dev, b->scores + anchor * s->kv_heads, query, x->cell->query, x->kv_cache,
-                     cached, s->heads, s->kv_heads, s->head_dim);
-    select_best(x, b, scored_rows, first_candidate, count, pool);
+    const char *query = (const char *)x->q + q_bytes(x->cell, dev, s->scored_rows);
+    int64_t cached = x->plan->cached_rows, anchor = s->scored_rows - cached;
+    dev->score_query(dev, b->scores, query, x->cell->query, x->kv_extra, anchor, m->heads,
+                     m->kv_heads, m->head_dim);
+    dev->score_query(dev, b->scores + anchor * m->kv_heads, query, x->cell->query, x->kv_cache,
+                     cached, m->heads, m->kv_heads, m->head_dim);
+    select_best(x, b, s);
 }
 
-static void random_select(attend_context *x, compressor_buffers *b, int64_t scored_rows,
-                          int64_t first_candidate, int64_t count, bool pool)
+static void random_select(attend_context *x, compressor_buffers *b, const selection *s)
 {
-    (void)pool; /* drawn after pooling in the paper's ablation */
+    selection drawn = *s;
+    drawn.pool = false; /* drawn after pooling in the paper's ablation */
     uint64_t seed = (x->cell->seed * 1000003 + (uint64_t)x->layer) * 1000003 +
                     (uint64_t)x->comm->rank;
-    x->dev->random(x->dev, b->scores, true, scored_rows * x->cell->shape.kv_heads, seed, 1);
-    select_best(x, b, scored_rows, first_candidate, count, false);
+    x->dev->random(x->dev, b->scores, true, s->scored_rows * x->cell->shape.kv_heads, seed, 1);
+    select_best(x, b, &drawn);
 }
 
-/* The same rows in every layer: written once. */
-static void select_run(attend_context *x, compressor_buffers *b, int64_t first, int64_t count)
+/* index[at ...] = `count` candidates from `first` on, of every KV head. The same in every layer: written
+ * once, in the first, and work lives across layers. */
+static void select_run(attend_context *x, compressor_buffers *b, int64_t at, int64_t first, int64_t count)
 {
-    if (x->layer > 0)
+    if (x->layer > 0 || !count)
         return;
     int kv_heads = x->cell->shape.kv_heads;
     int32_t *index = alloc_or_die((size_t)(count * kv_heads), sizeof *index);
     for (int64_t i = 0; i < count * kv_heads; i++)
         index[i] = (int32_t)(first + i / kv_heads);
-    x->dev->upload(x->dev, b->index, index, (size_t)(count * kv_heads) * sizeof *index);
+    x->dev->upload(x->dev, b->index + at * kv_heads, index, (size_t)(count * kv_heads) * sizeof *index);
     free(index);
 }
 
-static void recency_select(attend_context *x, compressor_buffers *b, int64_t scored_rows,
-                           int64_t first_candidate, int64_t count, bool pool)
+static void recency_select(attend_context *x, compressor_buffers *b, const selection *s)
 {
-    (void)pool;
-    select_run(x, b, scored_rows - first_candidate - count, count);
+    select_run(x, b, 0, s->candidates - s->count, s->count);
 }
 
-static void sink_select(attend_context *x, compressor_buffers *b, int64_t scored_rows,
-                        int64_t first_candidate, int64_t count, bool pool)
+static void sink_select(attend_context *x, compressor_buffers *b, const selection *s)
 {
-    (void)scored_rows, (void)first_candidate, (void)pool;
-    select_run(x, b, 0, count);
+    select_run(x, b, 0, 0, s->count);
+}
+
+void compressor_select(attend_context *x, const compressor *by, compressor_buffers *b,
+                       const selection *s, int64_t recent)
+{
+    selection others = *s;
+    others.candidates -= recent;
+    others.count -= recent;
+    if (others.count)
+        by->select(x, b, &others);
+    select_run(x, b, others.count, others.candidates, recent);
 }
 
 const compressor compressors[] = {

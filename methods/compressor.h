@@ -16,6 +16,12 @@ typedef struct {
     void *hidden;           /* [chunk rows, width]: inside of the retaining head */
 } compressor_buffers;
 
+/* What is to be chosen: `count` of `candidates` rows from first_candidate on, of all that have scores. */
+typedef struct {
+    int64_t scored_rows, first_candidate, candidates, count;
+    bool pool; /* max-pool scores over five positions, of all scored rows */
+} selection;
+
 typedef struct {
     const char *name;
     bool carries_query; /* needs the query's rows behind the block on every host */
@@ -23,11 +29,15 @@ typedef struct {
      * heads; NULL for those that need none. */
     void (*before_rope)(attend_context *, compressor_buffers *, const void *qkv, int64_t first_row,
                         int64_t rows);
-    /* Fills buffers->index with `count` of the scored rows from `first_candidate` on. */
-    void (*select)(attend_context *, compressor_buffers *, int64_t scored_rows,
-                   int64_t first_candidate, int64_t count, bool pool);
+    /* Fills the first `count` of buffers->index. */
+    void (*select)(attend_context *, compressor_buffers *, const selection *);
 } compressor;
 extern const compressor compressors[];
+
+/* Fills buffers->index: the last `recent` candidates always, before them the compressor's choice of the
+ * others (Locret's stabilizers, methods.md 4, for the blocks of APB). */
+void compressor_select(attend_context *, const compressor *, compressor_buffers *, const selection *,
+                       int64_t recent);
 
 void compressor_take(zone *, const cell *, const device *, int64_t scored_rows, int64_t count,
                      compressor_buffers *);

@@ -25,6 +25,7 @@ typedef struct {
     const char *choices;  /* OPTION_CHOICE: "query|random|..."; the value is the index */
     int64_t default_value; /* OPTION_AUTO: resolve() decides by length and hosts */
     const char *help;
+    bool unsaid; /* left out of descriptions at its default: rows were kept before it came */
 } method_option;
 enum { OPTION_AUTO = -1 };
 

@@ -91,13 +91,15 @@ void method_describe(const cell *c, char *text, size_t bytes)
     for (int i = 0; i < c->method->option_count && used < bytes; i++) {
         const method_option *option = &c->method->options[i];
         char value[64];
+        if (option->unsaid && c->options[i] == option->default_value)
+            continue;
         if (c->options[i] == OPTION_AUTO)
             snprintf(value, sizeof value, "auto");
         else if (option->kind == OPTION_CHOICE)
             choice_name(option->choices, c->options[i], value, sizeof value);
         else
             snprintf(value, sizeof value, "%lld", (long long)c->options[i]);
-        used += (size_t)snprintf(text + used, bytes - used, "%s%s=%s", i ? ":" : "", option->name,
+        used += (size_t)snprintf(text + used, bytes - used, "%s%s=%s", used ? ":" : "", option->name,
                                  value);
     }
 }

@@ -115,8 +115,9 @@ Test(core, approximate_methods_in_their_exact_limits)
         cr_expect_lt(logits_difference(&star, &exact), rounding);
         logits_trace_free(&star);
         for (int hosts = 1; hosts <= 5; hosts++) {
-            static const char *const compressors[] = {"recency", "query", "random", "sink"};
-            for (int k = 0; k < 4; k++) {
+            static const char *const compressors[] = {"recency", "query", "random", "sink",
+                                                      "query:recent=3"};
+            for (int k = 0; k < 5; k++) {
                 char text[128];
                 snprintf(text, sizeof text, "apb:anchor=0:passing=%d:compressor=%s",
                          (int)ceil_div(p.document, hosts), compressors[k]);

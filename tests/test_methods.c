@@ -281,6 +281,31 @@ Test(methods, worked_example_apb_norm)
     free(e);
 }
 
+/* recent: of blocks of six, the last key and one that the compressor chooses among those before it. By scores
+ * alone, in 13ths, that are 3 (11) of tokens 2 to 4 and 10 (8) of tokens 6 to 10. Pooled over five
+ * positions, the last key's score among them, tokens 3, 4 and 8 to 10 have the most: the first is taken. */
+Test(methods, worked_example_apb_recent)
+{
+    static const char *const options[] = {"compressor=retaining:pool=0", "compressor=retaining",
+                                          "compressor=recency", "compressor=sink"};
+    static const char *const first_row[] = {"12: 0 3 5 10 11 12 Q0 ", "12: 0 3 5 8 11 12 Q0 ",
+                                            "12: 0 4 5 10 11 12 Q0 ", "12: 0 2 5 6 11 12 Q0 "};
+    for (int i = 0; i < 4; i++) {
+        char text[96];
+        snprintf(text, sizeof text, "apb:anchor=2:passing=2:recent=1:%s", options[i]);
+        cell c = example_cell(text, 3, 18, 1);
+        example *e = attend_all(&c);
+        e->masks[2].rows = 3; /* of the anchor and the block's first */
+        expect_mask(e, 2, (const char *const[]){"0: 0 ", "Q0: 0 Q0 ", first_row[i]});
+        free(e);
+    }
+    cell c = example_cell("apb:anchor=2:passing=2:recent=2:compressor=retaining", 3, 18, 1);
+    example *e = attend_all(&c);
+    e->masks[2].rows = 3;
+    expect_mask(e, 2, (const char *const[]){"0: 0 ", "Q0: 0 Q0 ", first_row[2]});
+    free(e);
+}
+
 /* methods.md 9.2, verbatim. */
 Test(methods, worked_example_star)
 {
@@ -377,6 +402,13 @@ Test(methods, options)
     method_describe(&c, text, sizeof text);
     cr_expect_str_eq(text, "anchor=1024:passing=auto:compressor=random:query_in_anchor=1:pool=0:"
                            "schedule=table8:reference_mask=0");
+    cr_assert_eq(method_parse("apb:anchor=8:passing=8:recent=3:compressor=query", &c), 0);
+    method_describe(&c, text, sizeof text);
+    cr_expect_str_eq(text, "anchor=8:passing=8:compressor=query:query_in_anchor=1:pool=1:"
+                           "schedule=table8:reference_mask=0:recent=3");
+    cr_assert_eq(method_parse("apb:anchor=8:passing=8:recent=9:compressor=query", &c), 0);
+    cr_expect_eq(c.method->resolve(&c), -1);
+    cr_expect(strstr(fail_text(), "passes 8 keys of a block, and recent=9"), "%s", fail_text());
     static const char *const bad[] = {"attention", "apb:anchors=3", "apb:anchor", "apb:anchor=x",
                                       "apb:compressor=best", "apb:pool=2", "flash:x=1", ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -39,11 +39,13 @@ const preset preset_table[] = {
      "apb:compressor=random,apb:compressor=recency,apb:compressor=sink,"
      "apb:compressor=norm "
      "--hosts 8 --lengths 4K " OWN_TASKS "--samples 50"},
-    {"budgets", "eval", "APB's anchor and passing lengths, one at a time, at 4K on 8 hosts",
+    {"budgets", "eval", "APB's anchor, passing and recent lengths, one at a time, at 4K on 8 hosts",
      "--models smollm2 --methods flash,star:anchor=128,apb:anchor=64:passing=64,"
      "apb:anchor=128:passing=64,apb:anchor=192:passing=64,apb:anchor=256:passing=64,"
      "apb:anchor=384:passing=64,apb:anchor=128:passing=0,apb:anchor=128:passing=16,"
-     "apb:anchor=128:passing=32,apb:anchor=128:passing=128,apb:anchor=128:passing=256 "
+     "apb:anchor=128:passing=32,apb:anchor=128:passing=128,apb:anchor=128:passing=256,"
+     "apb:anchor=128:passing=64:recent=16,apb:anchor=128:passing=64:recent=32,"
+     "apb:anchor=128:passing=64:recent=48 "
      "--hosts 8 --lengths 4K " OWN_TASKS "--samples 50"},
     {"blocks", "eval", "the length of blocks alone: 2 to 16 hosts at 4K, anchor and passing fixed",
      "--models smollm2 --methods flash,star:anchor=128,apb:anchor=128:passing=64 "
