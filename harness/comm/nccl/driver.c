@@ -2,8 +2,9 @@
  * everything but the transfers themselves: NCCL's id, what the leader shares, the agreement on each
  * run, and the watchdog that ends the launch when a host dies or hangs.
  *
- * A group of fewer hosts than the launch has is a communicator split off that of all, made when first
- * asked for; processes outside it wait on the control socket, never in a kernel of NCCL.
+ * A group of hosts has two communicators (process.h), made when first asked for: the wide one of all
+ * hosts comes first, all others are split off it. Processes outside a group wait on the control socket,
+ * never in a kernel of NCCL.
  *
  * Communicators block: a non-blocking one makes a thread for each call of NCCL (its group.cc), and
  * what a call that hangs would need, another thread that ends the process, is there anyway. */
@@ -53,6 +54,17 @@ void nccl_leave(void)
     pthread_mutex_unlock(&nccl_here.lock);
 }
 
+/* Those of all groups, one behind another. */
+static int communicators(void)
+{
+    return WIDTHS * (nccl_here.launch.size + 1);
+}
+
+static ncclComm_t *communicator(int i)
+{
+    return &nccl_here.groups[i / WIDTHS][i % WIDTHS];
+}
+
 /* In the watchdog's thread. While a call of NCCL is under way it will say itself what is wrong. */
 static const char *find_trouble(void)
 {
@@ -60,10 +72,9 @@ static const char *find_trouble(void)
     const char *found = NULL;
     if (!nccl_here.groups || pthread_mutex_trylock(&nccl_here.lock))
         return NULL;
-    for (int hosts = 2; hosts <= nccl_here.launch.size && !found; hosts++) {
+    for (int i = 0; i < communicators() && !found; i++) {
         ncclResult_t state = ncclSuccess;
-        if (!nccl_here.groups[hosts] ||
-            ncclCommGetAsyncError(nccl_here.groups[hosts], &state) != ncclSuccess ||
+        if (!*communicator(i) || ncclCommGetAsyncError(*communicator(i), &state) != ncclSuccess ||
             state == ncclSuccess || state == ncclInProgress)
             continue;
         snprintf(sentence, sizeof sentence, "NCCL says %s", ncclGetErrorString(state));
@@ -84,9 +95,9 @@ static void release_links(void)
     if (!nccl_here.groups || pthread_mutex_timedlock(&nccl_here.lock, &until))
         return; /* a call hangs: the end of the process ends it */
     nccl_here.released = true;
-    for (int hosts = 2; hosts <= nccl_here.launch.size; hosts++)
-        if (nccl_here.groups[hosts])
-            ncclCommAbort(nccl_here.groups[hosts]);
+    for (int i = 0; i < communicators(); i++)
+        if (*communicator(i))
+            ncclCommAbort(*communicator(i));
     pthread_mutex_unlock(&nccl_here.lock);
 }
 
@@ -106,10 +117,13 @@ static void make_streams(void)
     cuda_must(cudaMemset(nccl_here.token, 0, sizeof *nccl_here.token), "cudaMemset");
 }
 
-static ncclConfig_t configuration(void)
+/* What it leaves undefined NCCL chooses by itself, for communicators that are split off another, too. */
+static ncclConfig_t configuration(int width)
 {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 1;
+    if (width == WIDE)
+        return config;
     config.maxCTAs = NCCL_BLOCKS;
     /* On Hopper NCCL's blocks come in clusters of four, which need four free multiprocessors of one
      * GPC: those that attention leaves (kept_free) may lie anywhere. */
@@ -128,13 +142,26 @@ static int make_world(void)
     nccl_leave();
     if (result < 0 || control_share(&id, sizeof id))
         return -1;
-    ncclConfig_t config = configuration();
+    ncclConfig_t config = configuration(WIDE);
     nccl_enter();
-    result = nccl_check(ncclCommInitRankConfig(&nccl_here.groups[size], size, id,
+    result = nccl_check(ncclCommInitRankConfig(&nccl_here.groups[size][WIDE], size, id,
                                                nccl_here.launch.rank, &config),
                         "the communicator of all hosts");
     nccl_leave();
-    nccl_here.made[size] = result == 0;
+    return result;
+}
+
+/* One communicator of the first `hosts` ranks, called by all. */
+static int split_world(int hosts, int width)
+{
+    int rank = nccl_here.launch.rank;
+    ncclConfig_t config = configuration(width);
+    nccl_enter();
+    int result = nccl_check(ncclCommSplit(nccl_here.groups[nccl_here.launch.size][WIDE],
+                                          rank < hosts ? 0 : NCCL_SPLIT_NOCOLOR, rank,
+                                          &nccl_here.groups[hosts][width], &config),
+                            "a communicator split off that of all hosts");
+    nccl_leave();
     return result;
 }
 
@@ -145,21 +172,15 @@ static void make_group(int hosts)
     int size = nccl_here.launch.size, result = 0;
     if (hosts == 1 || nccl_here.made[hosts])
         return;
-    if (!nccl_here.made[size])
+    if (!nccl_here.groups[size][WIDE])
         result = make_world();
-    if (result == 0 && hosts < size) {
-        ncclConfig_t config = configuration();
-        int rank = nccl_here.launch.rank;
-        nccl_enter();
-        result = nccl_check(ncclCommSplit(nccl_here.groups[size],
-                                          rank < hosts ? 0 : NCCL_SPLIT_NOCOLOR, rank,
-                                          &nccl_here.groups[hosts], &config),
-                            "a communicator of fewer hosts");
-        nccl_leave();
-        nccl_here.made[hosts] = result == 0;
-    }
+    if (result == 0 && hosts < size)
+        result = split_world(hosts, WIDE);
+    if (result == 0)
+        result = split_world(hosts, NARROW);
     if (result < 0)
         control_end(fail_text());
+    nccl_here.made[hosts] = true;
 }
 
 /* ---- Runs ---- */
@@ -280,11 +301,11 @@ static void nccl_close(const comm_driver *driver)
     if (!nccl_here.joined)
         return;
     nccl_enter();
-    for (int hosts = 2; hosts <= nccl_here.launch.size; hosts++) {
-        ncclComm_t group = nccl_here.groups[hosts];
-        nccl_here.groups[hosts] = NULL;
-        if (group)
-            ncclCommDestroy(group);
+    for (int i = 0; i < communicators(); i++) {
+        ncclComm_t each = *communicator(i);
+        *communicator(i) = NULL;
+        if (each)
+            ncclCommDestroy(each);
     }
     nccl_leave();
     control_close();

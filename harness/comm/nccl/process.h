@@ -9,9 +9,14 @@
 #include <nccl.h>
 #include <pthread.h>
 
-/* Blocks of a transfer's kernel: more would take multiprocessors from the attention that runs beside
- * it (NCCL_MAX_CTAS in the environment overrules this). */
-enum { NCCL_BLOCKS = 8 };
+/* A group has two communicators. Messages between two hosts (send_recv) go over the narrow one, whose
+ * kernels have few blocks, since they run beside attention and more would take multiprocessors from it:
+ * a method that overlaps transfers uses these. Collectives, which attention waits for, go over the wide
+ * one with as many blocks as NCCL likes. (NCCL_MAX_CTAS and NCCL_CGA_CLUSTER_SIZE in the environment
+ * overrule both.) All transfers share one stream, so that those of the two never run at once, and have
+ * the same order on all hosts. */
+enum { NCCL_BLOCKS = 8 }; /* of the narrow one */
+enum { NARROW, WIDE, WIDTHS };
 
 /* A transfer that has been started and not yet waited for. */
 typedef struct {
@@ -27,10 +32,11 @@ typedef struct {
     cudaStream_t stream;  /* of the transfers, of high priority; NULL until the first run */
     cudaEvent_t ready;    /* what the compute stream had queued at the last start */
     int32_t *token;       /* device memory that barriers reduce */
-    ncclComm_t *groups;   /* [ranks + 1] by number of hosts; NULL: not made, or not a member */
+    /* [ranks + 1][WIDTHS] by number of hosts; NULL: not made, or not a member. */
+    ncclComm_t (*groups)[WIDTHS];
     bool *made;
 
-    ncclComm_t group; /* of the run in progress; NULL when it has one host */
+    const ncclComm_t *group; /* [WIDTHS], of the run in progress; both NULL when it has one host */
     nccl_transfer *transfers;
     int transfer_count, transfer_room, next_handle;
     cudaEvent_t *spare; /* events that no transfer uses */

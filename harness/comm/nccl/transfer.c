@@ -4,9 +4,10 @@
  * The marks around wait() lie on the compute stream: the time between them is what the transfer
  * lacked when its result was wanted, the exposed communication.
  *
- * Transfers of a host run one after another, in the order of their starts: two hosts that exchange
- * messages must do so in one call of send_recv, or send in an order in which both can go on. Sizes
- * that do not match are not found; the run then hangs until its deadline. */
+ * Transfers of a host run one after another, in the order of their starts, whichever communicator of the
+ * group (process.h) they go over: two hosts that exchange messages must do so in one call of send_recv, or
+ * send in an order in which both can go on. Sizes that do not match are not found; the run then hangs
+ * until its deadline. */
 #include "harness/comm/nccl/process.h"
 
 #include "harness/error.h"
@@ -59,7 +60,9 @@ static int follow_compute(const comm *c, const char *call)
 }
 
 /* A kernel that stays on every multiprocessor until its work is done (attention on Hopper) would keep a
- * transfer from starting beside it: what is queued while one is under way leaves it room. */
+ * transfer from starting beside it: what is queued while one is under way leaves it room. That is enough
+ * for a send_recv. A collective takes as much as it gets and may start late: methods that overlap
+ * transfers with attention should use send_recv. */
 static void leave_room(const comm *c)
 {
     bool under_way = c->size > 1 && nccl_here.transfer_count > 0;
@@ -116,7 +119,7 @@ int nccl_all_gather(comm *c, const void *send, void *recv, size_t bytes)
         result = copy_here(c, recv, send, bytes, "all_gather");
     } else if (result == 0 && bytes) {
         nccl_enter();
-        result = nccl_check(ncclAllGather(send, recv, bytes, ncclInt8, nccl_here.group,
+        result = nccl_check(ncclAllGather(send, recv, bytes, ncclInt8, nccl_here.group[WIDE],
                                           nccl_here.stream), "all_gather");
         nccl_leave();
     }
@@ -124,18 +127,19 @@ int nccl_all_gather(comm *c, const void *send, void *recv, size_t bytes)
 }
 
 /* Within a group of NCCL calls; nothing for no bytes, on both sides. */
-static ncclResult_t send_to(int peer, const void *data, size_t bytes)
+static ncclResult_t send_to(int peer, const void *data, size_t bytes, int width)
 {
-    return bytes ? ncclSend(data, bytes, ncclInt8, peer, nccl_here.group, nccl_here.stream)
+    return bytes ? ncclSend(data, bytes, ncclInt8, peer, nccl_here.group[width], nccl_here.stream)
                  : ncclSuccess;
 }
 
-static ncclResult_t receive_from(int peer, void *data, size_t bytes)
+static ncclResult_t receive_from(int peer, void *data, size_t bytes, int width)
 {
-    return bytes ? ncclRecv(data, bytes, ncclInt8, peer, nccl_here.group, nccl_here.stream)
+    return bytes ? ncclRecv(data, bytes, ncclInt8, peer, nccl_here.group[width], nccl_here.stream)
                  : ncclSuccess;
 }
 
+/* What a host sends itself is a part like the others: NCCL copies it in the same kernel. */
 int nccl_all_to_all(comm *c, const void *send, const size_t *send_at, const size_t *send_bytes,
                     void *recv, const size_t *recv_at, const size_t *recv_bytes)
 {
@@ -146,22 +150,22 @@ int nccl_all_to_all(comm *c, const void *send, const size_t *send_at, const size
     nccl_transfer *t = new_transfer(TRANSFER_ALL_TO_ALL);
     timeline_entry *entry = post_all_to_all(c, t->handle, send_bytes);
     int result = follow_compute(c, "all_to_all");
-    if (result == 0 && c->size > 1) {
+    if (result == 0 && c->size == 1) {
+        result = copy_here(c, (char *)recv + recv_at[own], (const char *)send + send_at[own],
+                           send_bytes[own], "all_to_all");
+    } else if (result == 0) {
         nccl_enter();
         ncclResult_t code = ncclGroupStart();
-        for (int distance = 1; distance < c->size && code == ncclSuccess; distance++) {
+        for (int distance = 0; distance < c->size && code == ncclSuccess; distance++) {
             int from = (own - distance + c->size) % c->size, to = (own + distance) % c->size;
-            code = send_to(to, (const char *)send + send_at[to], send_bytes[to]);
+            code = send_to(to, (const char *)send + send_at[to], send_bytes[to], WIDE);
             if (code == ncclSuccess)
-                code = receive_from(from, (char *)recv + recv_at[from], recv_bytes[from]);
+                code = receive_from(from, (char *)recv + recv_at[from], recv_bytes[from], WIDE);
         }
         ncclResult_t ended = ncclGroupEnd();
         result = nccl_check(code == ncclSuccess ? ended : code, "all_to_all");
         nccl_leave();
     }
-    if (result == 0)
-        result = copy_here(c, (char *)recv + recv_at[own], (const char *)send + send_at[own],
-                           send_bytes[own], "all_to_all");
     return end_start(c, t, entry, result);
 }
 
@@ -183,9 +187,9 @@ int nccl_send_recv(comm *c, int to, const void *send, size_t send_bytes, int fro
         nccl_enter();
         ncclResult_t code = ncclGroupStart();
         if (code == ncclSuccess && to >= 0)
-            code = send_to(to, send, send_bytes);
+            code = send_to(to, send, send_bytes, NARROW);
         if (code == ncclSuccess && from >= 0)
-            code = receive_from(from, recv, recv_bytes);
+            code = receive_from(from, recv, recv_bytes, NARROW);
         ncclResult_t ended = ncclGroupEnd();
         result = nccl_check(code == ncclSuccess ? ended : code, "send_recv");
         nccl_leave();
@@ -202,7 +206,7 @@ int nccl_broadcast(comm *c, void *data, size_t bytes, int root)
     int result = follow_compute(c, "broadcast");
     if (result == 0 && c->size > 1 && bytes) {
         nccl_enter();
-        result = nccl_check(ncclBroadcast(data, data, bytes, ncclInt8, root, nccl_here.group,
+        result = nccl_check(ncclBroadcast(data, data, bytes, ncclInt8, root, nccl_here.group[WIDE],
                                           nccl_here.stream), "broadcast");
         nccl_leave();
     }
@@ -218,7 +222,7 @@ int nccl_barrier(comm *c)
     if (result == 0 && c->size > 1) {
         nccl_enter();
         result = nccl_check(ncclAllReduce(nccl_here.token, nccl_here.token, 1, ncclInt32, ncclMax,
-                                          nccl_here.group, nccl_here.stream), "barrier");
+                                          nccl_here.group[WIDE], nccl_here.stream), "barrier");
         nccl_leave();
     }
     return end_start(c, t, entry, result);
