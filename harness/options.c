@@ -20,16 +20,20 @@ int parse_size(const char *text, int64_t *value)
         unit = 1 << 10, end++;
     else if (*end == 'M' || *end == 'm')
         unit = 1 << 20, end++;
+    else if (*end == 'G' || *end == 'g')
+        unit = 1 << 30, end++;
     if (!isdigit((unsigned char)text[0]) || *end || errno || number > INT64_MAX / unit)
-        return fail("'%s' is not a size: a whole number of at least 0, with K or M behind it for binary "
-                    "thousands", text);
+        return fail("'%s' is not a size: a whole number of at least 0, with K, M or G behind it for "
+                    "binary thousands", text);
     *value = number * unit;
     return 0;
 }
 
 char *format_size(int64_t value, char *text, int bytes)
 {
-    if (value && value % (1 << 20) == 0)
+    if (value && value % (1 << 30) == 0)
+        snprintf(text, (size_t)bytes, "%lldG", (long long)(value >> 30));
+    else if (value && value % (1 << 20) == 0)
         snprintf(text, (size_t)bytes, "%lldM", (long long)(value >> 20));
     else if (value && value % (1 << 10) == 0)
         snprintf(text, (size_t)bytes, "%lldK", (long long)(value >> 10));

@@ -18,7 +18,7 @@ typedef struct {
 typedef enum {
     FLAG_TEXT,    /* const char * */
     FLAG_TEXTS,   /* text_list: comma list */
-    FLAG_SIZE,    /* int64_t >= 0, K and M binary */
+    FLAG_SIZE,    /* int64_t >= 0, K, M and G binary */
     FLAG_SIZES,   /* size_list: comma list of the same */
     FLAG_NUMBER,  /* double >= 0 */
     FLAG_SWITCH   /* bool */
@@ -39,7 +39,7 @@ typedef struct {
 int options_parse(const char *usage, const flag *flags, int flag_count, int argc, char **argv,
                   text_list *positional);
 
-/* "512", "32K", "1M" -> tokens; K = 1024. -1 with a sentence when it is not a size >= 0. */
+/* "512", "32K", "1M", "1G" -> tokens or bytes; K = 1024. -1 with a sentence when it is not a size >= 0. */
 int parse_size(const char *text, int64_t *value);
 /* The shortest of those forms: 32768 -> "32K". Returns text. */
 char *format_size(int64_t value, char *text, int bytes);
