@@ -59,7 +59,7 @@ mkdir -p "$folder" || exit 2
 # projections: on two, flash and five methods at 128K alone would take more than all projections may.
 preset="--preset paper-table14 --device $device --hosts $hosts"
 methods=ulysses,ring,zigzag,star,apb:schedule=table14
-sizes=64K,256K,1M,4M,16M,64M,256M,1024M
+sizes=64K,256K,1M,4M,16M,64M,256M,1G
 case $hosts in
 2)
     whole=32K,64K cut=("128K 8" "256K 2" "512K 1") extra=(128K)
@@ -157,8 +157,9 @@ measure_links() {
     [ -s "$folder/link.txt" ]
 }
 
-# Cells run with few blocks a transfer (harness/comm/nccl/process.h), so that attention keeps its
-# multiprocessors. What that costs the links: the same with what NCCL chooses by itself, as torch has it.
+# In cells send_recv has few blocks (harness/comm/nccl/process.h), so that attention beside it keeps its
+# multiprocessors, and collectives what NCCL chooses by itself, as torch has it. All with as many as NCCL
+# would choose: what few cost send_recv, and what is compared with torch on equal terms.
 wide_links() {
     [ "$comm" = nccl ] || { echo "only NCCL's transfers have blocks"; return 77; }
     if [ ! -s "$folder/info-wide.txt" ]; then

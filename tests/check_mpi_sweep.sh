@@ -77,7 +77,8 @@ for ranks in 2 3 4; do
     lines=$(grep -cE '^link .*bytes: +pairs 1 apart [0-9.e+]+ [um]s \([0-9.e+-]+ GB/s\).*; all_gather, a step [0-9.e+]+ [um]s .*; all_to_all, a message [0-9.e+]+ [um]s ' "$SCRATCH/out")
     link=$(sed -n 's/^fit .*both: --link \(custom:[^ ]*\) .*/\1/p' "$SCRATCH/out")
     if [ $status = 0 ] && [ "$lines" = 3 ] && [ "$(grep -cE '^bus .* bus +[0-9.]+ GB/s$' "$SCRATCH/out")" = 9 ] &&
-        grep -qE '^slowdown .* alone, .* beside .* slower' "$SCRATCH/out" && [ -n "$link" ] &&
+        grep -qE '^slowdown .* alone, .* beside a send_recv .* slower' "$SCRATCH/out" &&
+        [[ $link == custom:latency=*:bandwidth=*:collectives=* ]] &&
         "$APBENCH" speed --models tiny --methods ring --hosts 8 --lengths 1K --link "$link" --dry-run \
             >"$SCRATCH/dry" 2>>"$SCRATCH/err"; then
         echo "ok links of $ranks ranks"

@@ -128,6 +128,32 @@ Test(replay, two_transfers_share_the_ports)
     expect_ends(3, &plain, shift_in_flight, ENDS(26, 26, 26));
 }
 
+/* ---- A bandwidth of their own ---- */
+
+static const link_model wide = {.latency = 1, .bandwidth = 10, .collectives = 25};
+
+static void shift_once(comm *c)
+{
+    wait_for(c, message(c, (c->rank + 1) % c->size, 100, (c->rank + c->size - 1) % c->size, 100));
+}
+
+Test(replay, collectives_with_a_bandwidth_of_their_own)
+{
+    expect_ends(5, &wide, gather_once, ENDS(20, 20, 20, 20, 20)); /* (H-1) (lat + 100/25) */
+    expect_ends(5, &wide, exchange_once, ENDS(17, 17, 17, 17, 17)); /* (H-1) 100/25 + lat */
+    broadcast_root = 0; /* 0 -> 1 is there at 5, 0 -> 2 at 9, 1 -> 3 at 10 */
+    expect_ends(4, &wide, broadcast_once, ENDS(9, 10, 9, 10));
+    expect_ends(5, &wide, meet, ENDS(13, 13, 13, 13, 13));
+    expect_ends(5, &wide, shift_once, ENDS(11, 11, 11, 11, 11)); /* as ever */
+    /* Ring step 0 holds the ports until 4, the message until 9; step 1, ready at 5, ends at 13 + 1. */
+    expect_ends(3, &wide, shift_in_flight, ENDS(14, 14, 14));
+    /* Between nodes all messages go at the node's bandwidth: the three blocks of 1 -> 2 leave until 75. */
+    link_model nodes = {.latency = 1, .bandwidth = 10, .collectives = 25, .hosts_per_node = 2,
+                        .node_latency = 3, .node_bandwidth = 4};
+    expect_ends(4, &nodes, gather_once, ENDS(78, 78, 78, 78));
+    expect_ends(4, &nodes, two_pairs, ENDS(39, 39, 39, 39));
+}
+
 /* ---- The paper's link ---- */
 
 static double gather_seconds(const link_model *link, int hosts, int64_t bytes)

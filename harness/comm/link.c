@@ -22,31 +22,31 @@
 #define NETWORK_STEP 14e-6
 
 const link_model link_table[] = {
-    {"a800-paper", "8x A800 as the APB paper's timings imply", NVLINK_STEP, 98.5e9, 0, 0, 0, 1,
+    {"a800-paper", "8x A800 as the APB paper's timings imply", NVLINK_STEP, 98.5e9, 0, 0, 0, 0, 1,
      "fitted: APB's all-gather of 8 MiB shares among 8 hosts takes the 0.62 ms of table 16 "
      "(95 GB/s all in); the same table's Ulysses implies 75 GB/s, so Ulysses comes out 0.9 of "
      "3.9 ms too fast. Nominal: NVLink capped at 400 GB/s, 200 each way"},
-    {"nvlink3", "NVLink 3 through NVSwitch (A100)", NVLINK_STEP, 240e9, 0, 0, 0, 1,
+    {"nvlink3", "NVLink 3 through NVSwitch (A100)", NVLINK_STEP, 240e9, 0, 0, 0, 0, 1,
      "NCCL's planning figure, 12 links of 20 GB/s; nominal 300 GB/s each way; 8x A100 machines "
      "report 200-235 (NVIDIA/nccl-tests issue 149)"},
-    {"nvlink4", "NVLink 4 through NVSwitch (H100, H200)", NVLINK_STEP, 370e9, 0, 0, 0, 1,
+    {"nvlink4", "NVLink 4 through NVSwitch (H100, H200)", NVLINK_STEP, 370e9, 0, 0, 0, 0, 1,
      "NCCL's planning figure, 18 links of 20.6 GB/s; nominal 450 GB/s each way"},
-    {"pcie4", "PCIe 4.0 x16, one port a GPU", PCIE_STEP, 24e9, 0, 0, 0, 1,
+    {"pcie4", "PCIe 4.0 x16, one port a GPU", PCIE_STEP, 24e9, 0, 0, 0, 0, 1,
      "NCCL's planning figure; nominal 31.5 GB/s each way (16 GT/s x 16 lanes, 128b/130b)"},
-    {"pcie5", "PCIe 5.0 x16, one port a GPU", PCIE_STEP, 48e9, 0, 0, 0, 1,
+    {"pcie5", "PCIe 5.0 x16, one port a GPU", PCIE_STEP, 48e9, 0, 0, 0, 0, 1,
      "NCCL's planning figure; nominal 63 GB/s each way (32 GT/s x 16 lanes, 128b/130b)"},
-    {"ib-hdr", "InfiniBand HDR, one 200 Gbit/s card a host", NETWORK_STEP, 24e9, 0, 0, 0, 1,
+    {"ib-hdr", "InfiniBand HDR, one 200 Gbit/s card a host", NETWORK_STEP, 24e9, 0, 0, 0, 0, 1,
      "NCCL's planning figure; nominal 25 GB/s each way"},
-    {"ib-ndr", "InfiniBand NDR, one 400 Gbit/s card a host", NETWORK_STEP, 48e9, 0, 0, 0, 1,
+    {"ib-ndr", "InfiniBand NDR, one 400 Gbit/s card a host", NETWORK_STEP, 48e9, 0, 0, 0, 0, 1,
      "NCCL's planning figure; nominal 50 GB/s each way"},
-    {"eth100", "100 Gbit/s Ethernet, TCP", 30e-6, 11e9, 0, 0, 0, 1,
+    {"eth100", "100 Gbit/s Ethernet, TCP", 30e-6, 11e9, 0, 0, 0, 0, 1,
      "nominal 12.5 GB/s less framing and TCP; the latency is our guess for kernel TCP within a "
      "rack, not a measurement"},
-    {"eth25", "25 Gbit/s Ethernet, TCP", 30e-6, 2.8e9, 0, 0, 0, 1,
+    {"eth25", "25 Gbit/s Ethernet, TCP", 30e-6, 2.8e9, 0, 0, 0, 0, 1,
      "nominal 3.125 GB/s less framing and TCP; the latency is our guess for kernel TCP within a "
      "rack, not a measurement"},
     {"nvlink4-ib-ndr", "nodes of 8 on NVLink 4, one NDR card a host between them", NVLINK_STEP,
-     370e9, 8, NETWORK_STEP, 48e9, 1, "nvlink4 inside a node and ib-ndr between nodes"},
+     370e9, 0, 8, NETWORK_STEP, 48e9, 1, "nvlink4 inside a node and ib-ndr between nodes"},
 };
 const int link_count = sizeof link_table / sizeof *link_table;
 
@@ -115,14 +115,16 @@ static int set_field(const char *link_text, const char *field, link_model *link)
         return parse_quantity(link_text, key, value, second_units, false, &link->node_latency);
     if (!strcmp(key, "bandwidth"))
         return parse_quantity(link_text, key, value, byte_units, true, &link->bandwidth);
+    if (!strcmp(key, "collectives"))
+        return parse_quantity(link_text, key, value, byte_units, true, &link->collectives);
     if (!strcmp(key, "node_bandwidth"))
         return parse_quantity(link_text, key, value, byte_units, true, &link->node_bandwidth);
     if (!strcmp(key, "hosts_per_node"))
         return parse_hosts(link_text, value, &link->hosts_per_node);
     if (!strcmp(key, "slowdown"))
         return parse_slowdown(link_text, value, &link->slowdown);
-    return fail("'%s': there is no '%.*s'; keys are latency, bandwidth, hosts_per_node, "
-                "node_latency, node_bandwidth, slowdown", link_text, length, field);
+    return fail("'%s': there is no '%.*s'; keys are latency, bandwidth, collectives, "
+                "hosts_per_node, node_latency, node_bandwidth, slowdown", link_text, length, field);
 }
 
 static int find_base(const char *text, size_t length, link_model *link)
@@ -175,6 +177,9 @@ char *link_write(const link_model *link, char *text, int bytes)
 {
     int used = snprintf(text, (size_t)bytes, "custom:latency=%.4gus:bandwidth=%.4gG",
                         link->latency * 1e6, link->bandwidth / 1e9);
+    if (link->collectives > 0 && used < bytes)
+        used += snprintf(text + used, (size_t)(bytes - used), ":collectives=%.4gG",
+                         link->collectives / 1e9);
     if (link->slowdown > 1 && used < bytes)
         snprintf(text + used, (size_t)(bytes - used), ":slowdown=%.4g", link->slowdown);
     return text;

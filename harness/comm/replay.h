@@ -12,7 +12,7 @@
  * - It holds both ports for bytes / bandwidth and has arrived `latency` after that. Latency does
  *   not hold the ports: wires and switches are a pipeline, so the next message follows at once
  *   (the L and G of LogGP, Alexandrov et al. 1995). Messages between nodes use the node's
- *   figures.
+ *   figures, those of a collective the link's `collectives` for a bandwidth if it has one.
  * - all_gather is a ring: in step s host r passes on the block that arrived in step s - 1, so
  *   alone it takes (H-1) (latency + bytes / bandwidth). all_to_all is pairwise: in round s host
  *   r sends to r + s, in order, so alone (H-1) bytes / bandwidth + latency. broadcast is a

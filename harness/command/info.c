@@ -151,20 +151,19 @@ static void print_buses(const link_times *times, int count, int hosts)
 static void print_slowdown(const link_slowdown *s)
 {
     char rows[32], bytes[32];
-    printf("slowdown   attention of %s rows: %.4g ms alone, %.4g ms beside an all_gather of %s bytes a host, "
+    printf("slowdown   attention of %s rows: %.4g ms alone, %.4g ms beside a send_recv of %s bytes, "
            "%.1f %% slower%s\n", format_size(s->rows, rows, sizeof rows), s->alone_s * 1e3,
            s->beside_s * 1e3, format_size(s->bytes, bytes, sizeof bytes), 100 * (s->slowdown - 1),
            s->left_s < 0.02 * s->beside_s ? " (of which some ran without it: it was over before)" : "");
 }
 
 /* A line that says which link fits the points. */
-static int print_fit(const char *what, const double *bytes, const double *seconds, int count,
-                     double slowdown)
+static int print_fit(const char *what, const link_point *points, int count, double slowdown)
 {
     link_model link;
     double worst;
     char text[LINK_TEXT];
-    if (links_fit(bytes, seconds, count, &link, &worst))
+    if (links_fit(points, count, &link, &worst))
         return fail_within("%s", what);
     link.slowdown = slowdown;
     printf("fit        %s: --link %s (off by %.0f %% at most)\n", what,
@@ -172,24 +171,35 @@ static int print_fit(const char *what, const double *bytes, const double *second
     return 0;
 }
 
-/* The slowest pairs, the steps of an all_gather, and both: what hosts count on. The slowdown goes with
- * the last. */
+static double slowest_pair(const link_times *t, int hosts)
+{
+    double seconds = 0;
+    for (int k = 0; k < links_distances(hosts); k++)
+        if (t->pair_s[k] > seconds)
+            seconds = t->pair_s[k];
+    return seconds;
+}
+
+/* The slowest pairs, each of the two collectives alone, and all of them: send_recv and collectives with a
+ * bandwidth each, what hosts count on. The slowdown goes with the last. */
 static int print_fits(const link_times *times, int count, int hosts, double slowdown)
 {
-    double *bytes = alloc_or_die((size_t)count * 4, sizeof *bytes), *seconds = bytes + 2 * count;
+    link_point *pairs = alloc_or_die(3 * (size_t)count, sizeof *pairs);
+    link_point *gathers = pairs + count, *exchanges = gathers + count;
     for (int i = 0; i < count; i++) {
-        bytes[i] = bytes[count + i] = (double)times[i].bytes;
-        for (int k = 0; k < links_distances(hosts); k++)
-            if (times[i].pair_s[k] > seconds[i])
-                seconds[i] = times[i].pair_s[k];
-        seconds[count + i] = times[i].gather_s / (hosts - 1);
+        double bytes = (double)times[i].bytes, all = (hosts - 1) * bytes;
+        pairs[i] = (link_point){false, 1, bytes, slowest_pair(&times[i], hosts)};
+        gathers[i] = (link_point){true, hosts - 1, all, times[i].gather_s}; /* as replay.h has them */
+        exchanges[i] = (link_point){true, 1, all, times[i].exchange_s};
     }
-    int status = print_fit("send_recv of the slowest pairs", bytes, seconds, count, 1);
+    int status = print_fit("send_recv of the slowest pairs", pairs, count, 1);
     if (!status)
-        status = print_fit("all_gather", bytes + count, seconds + count, count, 1);
+        status = print_fit("all_gather", gathers, count, 1);
     if (!status)
-        status = print_fit("both", bytes, seconds, 2 * count, slowdown);
-    free(bytes);
+        status = print_fit("all_to_all", exchanges, count, 1);
+    if (!status)
+        status = print_fit("both", pairs, 3 * count, slowdown);
+    free(pairs);
     return status;
 }
 
@@ -216,7 +226,8 @@ static int measure_links(const machine *m, const size_list *sizes)
         for (int i = 0; i < count; i++)
             large = times[i].bytes > times[large].bytes ? i : large;
         status = links_slowdown(m->driver, hosts, m->dev,
-                                times[large].gather_s / (double)times[large].bytes, room, &slowed);
+                                slowest_pair(&times[large], hosts) / (double)times[large].bytes, room,
+                                &slowed);
     }
     if (!status && m->leader) {
         printf("links      %s, %d hosts; all pairs at once, both ways; GB/s out of each host\n",

@@ -164,29 +164,51 @@ int links_measure(const comm_driver *driver, int hosts, device *dev, link_times 
 
 /* ---- Fitting ---- */
 
-int links_fit(const double *bytes, const double *seconds, int count, link_model *link, double *worst)
+/* Sums over the points of one kind, each with weight 1 / seconds^2: n is latencies, m bytes, t seconds. */
+typedef struct {
+    double nn, nm, mm, nt, mt;
+} sums;
+
+/* Least squares of sum of ((n a + m b_k - t) / t)^2 with one b_k for each kind k: for any a,
+ * b_k = (mt_k - a nm_k) / mm_k, and a from what this leaves of the other equation. */
+int links_fit(const link_point *points, int count, link_model *link, double *worst)
 {
-    /* Normal equations of sum of ((a + b m - t) / t)^2. */
-    double ones = 0, m1 = 0, m2 = 0, t0 = 0, t1 = 0;
+    sums of[2] = {{0}};
     for (int i = 0; i < count; i++) {
-        double m = bytes[i], t = seconds[i], weight = 1 / (t * t);
-        ones += weight;
-        m1 += weight * m;
-        m2 += weight * m * m;
-        t0 += 1 / t;
-        t1 += m / t;
+        double n = points[i].latencies, m = points[i].bytes, t = points[i].seconds;
+        sums *k = &of[points[i].collective];
+        k->nn += n * n / (t * t);
+        k->nm += n * m / (t * t);
+        k->mm += m * m / (t * t);
+        k->nt += n / t;
+        k->mt += m / t;
     }
-    double determinant = ones * m2 - m1 * m1;
-    double latency = (t0 * m2 - t1 * m1) / determinant, per_byte = (ones * t1 - m1 * t0) / determinant;
-    if (latency < 0) {
-        latency = 0;
-        per_byte = t1 / m2;
+    double right = 0, left = 0;
+    for (int k = 0; k < 2; k++) {
+        if (!of[k].mm)
+            continue;
+        right += of[k].nt - of[k].nm * of[k].mt / of[k].mm;
+        left += of[k].nn - of[k].nm * of[k].nm / of[k].mm;
     }
-    if (!(per_byte > 0) || !isfinite(per_byte) || !isfinite(latency))
-        return fail("no link fits: times do not grow with bytes");
-    *link = (link_model){.name = "custom", .latency = latency, .bandwidth = 1 / per_byte};
+    if (!(left > 1e-9 * (of[0].nn + of[1].nn)))
+        return fail("no link fits: transfers of one size do not tell latency and bandwidth apart");
+    double latency = fmax(right / left, 0), per_byte[2] = {0};
+    for (int k = 0; k < 2; k++) {
+        if (!of[k].mm)
+            continue;
+        per_byte[k] = (of[k].mt - latency * of[k].nm) / of[k].mm;
+        if (!(per_byte[k] > 0) || !isfinite(per_byte[k]) || !isfinite(latency))
+            return fail("no link fits: times do not grow with bytes");
+    }
+    *link = (link_model){.name = "custom", .latency = latency};
+    link->bandwidth = 1 / per_byte[of[0].mm ? 0 : 1];
+    if (of[0].mm && of[1].mm)
+        link->collectives = 1 / per_byte[1];
     *worst = 0;
-    for (int i = 0; i < count; i++)
-        *worst = fmax(*worst, fabs((latency + per_byte * bytes[i]) / seconds[i] - 1));
+    for (int i = 0; i < count; i++) {
+        const link_point *p = &points[i];
+        double fitted = p->latencies * latency + p->bytes * per_byte[p->collective];
+        *worst = fmax(*worst, fabs(fitted / p->seconds - 1));
+    }
     return 0;
 }

@@ -1,5 +1,6 @@
 /* Measured links of a launch: how long messages between pairs of hosts, all_gathers and all_to_alls
- * take, what they cost attention beside them, and the link model (comm/link.h) that fits them, so that `sim` can project over these links. */
+ * take, what messages cost attention beside them, and the link model (comm/link.h) that fits them, so
+ * that `sim` can project over these links. */
 #ifndef HARNESS_MACHINE_LINKS_H
 #define HARNESS_MACHINE_LINKS_H
 #include "harness/comm.h"
@@ -28,21 +29,28 @@ int links_measure(const comm_driver *, int hosts, device *, link_times *times, i
 /* What attention beside a transfer takes, on the slowest host. */
 typedef struct {
     int64_t rows;  /* causal, 32/8 heads of 128 */
-    int64_t bytes; /* a host's share of the all_gather */
+    int64_t bytes; /* of the message */
     double alone_s, beside_s;
     double slowdown; /* beside / alone of the host that suffers most, at least 1 */
     double left_s; /* how much longer than attention the transfer took, on the host where it was least */
 } link_slowdown;
 
-/* Measures attention alone and with an all_gather posted before it that takes two to four times as long:
- * medians of a few repetitions. gather_seconds: of a share of one byte, as measured. `room`: bytes of device
- * memory that it may take; the transfer is shorter where they are few. Called by all processes; real
- * links only. -1 with a sentence. */
-int links_slowdown(const comm_driver *, int hosts, device *, double gather_seconds, size_t room,
+/* Measures attention alone and with a send_recv posted before it, to the next host round a ring, that takes
+ * two to four times as long: what methods overlap. Medians of a few repetitions. byte_seconds: of a
+ * message's byte, as measured. `room`: bytes of device memory that it may take; the transfer is shorter
+ * where they are few. Called by all processes; real links only. -1 with a sentence. */
+int links_slowdown(const comm_driver *, int hosts, device *, double byte_seconds, size_t room,
                    link_slowdown *);
 
-/* Fits seconds = latency + bytes / bandwidth to `count` points, by least squares of relative errors, so
- * that small messages count as much as large ones; no latency below 0. *worst: the largest relative
- * error. -1 with a sentence when times do not grow with bytes. */
-int links_fit(const double *bytes, const double *seconds, int count, link_model *, double *worst);
+/* A transfer that was timed: `latencies` messages one behind another, `bytes` through a host's port. */
+typedef struct {
+    bool collective;
+    double latencies, bytes, seconds;
+} link_point;
+
+/* Fits seconds = latencies x latency + bytes / bandwidth to `count` points, by least squares of relative
+ * errors, so that small messages count as much as large ones; no latency below 0. Where there are both
+ * kinds of points, they share the latency, and collectives have a bandwidth of their own. *worst: the
+ * largest relative error. -1 with a sentence when times do not grow with bytes. */
+int links_fit(const link_point *, int count, link_model *, double *worst);
 #endif

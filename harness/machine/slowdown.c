@@ -1,7 +1,7 @@
 /* What a transfer costs attention beside it. See links.h.
  *
- * Attention is queued behind the posting of an all_gather, as methods do; both are then under way, and
- * the marks before and behind attention on the compute stream tell what it took. */
+ * Attention is queued behind the posting of a send_recv round a ring, as methods do; both are then under
+ * way, and the marks before and behind attention on the compute stream tell what it took. */
 #include "harness/machine/links.h"
 
 #include <math.h>
@@ -16,7 +16,7 @@ static const double enough_seconds = 2e-3; /* of attention; slow devices take fe
 
 typedef struct {
     attn_call attention;
-    char *shares; /* [hosts][bytes], gathered in place */
+    char *messages; /* [2][bytes], to the next host and from the one before */
     link_slowdown *result;
 } request;
 
@@ -41,7 +41,7 @@ static int start_together(comm *c)
     return 0;
 }
 
-/* Attention once, alone or behind the posting of the all_gather: its seconds, and those from its end to
+/* Attention once, alone or behind the posting of the transfer: its seconds, and those from its end to
  * the transfer's. */
 static int time_once(comm *c, const request *r, bool beside, double *seconds, double *left)
 {
@@ -50,8 +50,9 @@ static int time_once(comm *c, const request *r, bool beside, double *seconds, do
     if (start_together(c))
         return -1;
     if (beside) {
-        handle = c->driver->all_gather(c, r->shares + (size_t)c->rank * (size_t)r->result->bytes,
-                                       r->shares, (size_t)r->result->bytes);
+        size_t bytes = (size_t)r->result->bytes;
+        handle = c->driver->send_recv(c, (c->rank + 1) % c->size, r->messages, bytes,
+                                      (c->rank + c->size - 1) % c->size, r->messages + bytes, bytes);
         if (handle < 0)
             return -1;
     }
@@ -102,7 +103,7 @@ static int64_t choose_rows(device *dev, double *seconds)
     }
 }
 
-int links_slowdown(const comm_driver *driver, int hosts, device *dev, double gather_seconds, size_t room,
+int links_slowdown(const comm_driver *driver, int hosts, device *dev, double byte_seconds, size_t room,
                    link_slowdown *result)
 {
     struct {
@@ -113,8 +114,8 @@ int links_slowdown(const comm_driver *driver, int hosts, device *dev, double gat
     if (driver->agree(driver, chosen.rows ? 0 : fail("no memory for attention beside transfers")))
         return -1;
     chosen.bytes = 4096;
-    while ((double)chosen.bytes * gather_seconds < 2 * seconds &&
-           2 * chosen.bytes * hosts <= (int64_t)room)
+    while ((double)chosen.bytes * byte_seconds < 2 * seconds &&
+           2 * 2 * chosen.bytes <= (int64_t)room)
         chosen.bytes *= 2;
     if (driver->share(driver, &chosen, sizeof chosen)) /* the leader's choice */
         return -1;
@@ -122,17 +123,17 @@ int links_slowdown(const comm_driver *driver, int hosts, device *dev, double gat
 
     request r = {.result = result};
     attn_segment segment;
-    size_t all = (size_t)hosts * (size_t)chosen.bytes;
+    size_t both = 2 * (size_t)chosen.bytes;
     char *attention =
         causal_attention(dev, chosen.rows, HEADS, KV_HEADS, HEAD_DIM, &segment, &r.attention);
-    r.shares = attention ? dev->alloc(dev, all) : NULL;
-    int status = driver->agree(driver, r.shares ? 0 : fail("out of memory: attention over %lld rows beside "
-                                                           "a transfer of %lld bytes a host",
-                                                           (long long)chosen.rows,
-                                                           (long long)chosen.bytes));
+    r.messages = attention ? dev->alloc(dev, both) : NULL;
+    int status = driver->agree(driver, r.messages ? 0 : fail("out of memory: attention over %lld rows "
+                                                             "beside a transfer of %lld bytes a host",
+                                                             (long long)chosen.rows,
+                                                             (long long)chosen.bytes));
     if (!status) {
         uint64_t counted = dev->flops;
-        dev->random(dev, r.shares, true, (int64_t)(all / sizeof(float)), 1, 1);
+        dev->random(dev, r.messages, true, (int64_t)(both / sizeof(float)), 1, 1);
         dev->sync(dev);
         timeline *timelines = alloc_or_die((size_t)hosts, sizeof *timelines);
         status = driver->run(driver, hosts, dev, timelines, time_both, &r);
@@ -142,8 +143,8 @@ int links_slowdown(const comm_driver *driver, int hosts, device *dev, double gat
         dev->sync(dev);
         dev->flops = counted;
     }
-    if (r.shares)
-        dev->free(dev, r.shares);
+    if (r.messages)
+        dev->free(dev, r.messages);
     if (attention)
         dev->free(dev, attention);
     return status;

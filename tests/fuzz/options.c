@@ -44,9 +44,10 @@ static void try_word(const char *word)
     char text[LINK_TEXT];
     try_method(word);
     if (link_find(word, &link) == 0) {
-        MUST(link.bandwidth > 0 && link.latency >= 0 && link.slowdown >= 0);
+        MUST(link.bandwidth > 0 && link.latency >= 0 && link.slowdown >= 0 && link.collectives >= 0);
         link_write(&link, text, sizeof text);
-        if (link.latency < 1 && link.bandwidth < 1e15 && link.bandwidth >= 1)
+        if (link.latency < 1 && link.bandwidth < 1e15 && link.bandwidth >= 1 &&
+            (!link.collectives || (link.collectives < 1e15 && link.collectives >= 1)))
             MUST(link_find(text, &link) == 0);
     }
     if (parse_size(word, &size) == 0) {

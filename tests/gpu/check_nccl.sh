@@ -68,7 +68,8 @@ lines=$(grep -cE '^link .*bytes: +pairs 1 apart [0-9.e+]+ [um]s .*, 2 apart .*; 
     "$scratch/said")
 link=$(sed -n 's/^fit .*both: --link \(custom:[^ ]*\) .*/\1/p' "$scratch/said")
 [ $status = 0 ] && [ "$lines" = 3 ] && [ "$(grep -cE '^bus .* bus +[0-9.]+ GB/s$' "$scratch/said")" = 9 ] &&
-        grep -qE '^slowdown .* alone, .* beside .* slower' "$scratch/said" && [ -n "$link" ] &&
+        grep -qE '^slowdown .* alone, .* beside a send_recv .* slower' "$scratch/said" &&
+        [[ $link == custom:latency=*:bandwidth=*:collectives=* ]] &&
     grep -q '^note .*shared GPU.*mean nothing' "$scratch/said" &&
     "$apbench" speed --models tiny --methods ring --hosts 8 --link "$link" --dry-run >"$scratch/dry" 2>&1
 verdict $? "links measured by four ranks: $link" "status $status, $lines lines"

@@ -156,6 +156,13 @@ static void start_waiting(network *net, const port *out, const port *in)
     }
 }
 
+static double bandwidth_of(const link_model *link, bool near, bool collective)
+{
+    if (!near)
+        return link->node_bandwidth;
+    return collective && link->collectives > 0 ? link->collectives : link->bandwidth;
+}
+
 void network_launch(network *net, message content)
 {
     const link_model *link = net->link;
@@ -167,7 +174,7 @@ void network_launch(network *net, message content)
                                                      content.target / link->hosts_per_node;
         f->holds_ports = true;
         f->latency = near ? link->latency : link->node_latency;
-        f->duration = (double)content.bytes / (near ? link->bandwidth : link->node_bandwidth);
+        f->duration = (double)content.bytes / bandwidth_of(link, near, content.collective);
     }
     port *out = &net->out[content.source], *in = &net->in[content.target];
     if (f->holds_ports && (out->busy || in->busy)) {

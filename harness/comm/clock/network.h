@@ -11,6 +11,7 @@
 typedef struct {
     int source, target;
     int64_t bytes;
+    bool collective; /* of one: the link may have a bandwidth of its own for these */
     void *transfer; /* the owner's: which transfer it belongs to, */
     int step;       /* which part of it, */
     int source_request, target_request; /* and which requests of the two hosts wait for it */

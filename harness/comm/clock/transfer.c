@@ -59,7 +59,7 @@ void collective_free(collective *c)
 static void launch(player *p, collective *c, int source, int target, int step, int64_t bytes)
 {
     network_launch(p->net, (message){.source = source, .target = target, .bytes = bytes,
-                                     .transfer = c, .step = step,
+                                     .collective = true, .transfer = c, .step = step,
                                      .source_request = c->request[source],
                                      .target_request = c->request[target]});
 }

@@ -28,7 +28,7 @@ def parse():
     parser.add_argument("--hosts", type=int, required=True)
     parser.add_argument("--ours", required=True, help="what `apbench info` of the launch printed")
     parser.add_argument("--cells", help="the same as cells get it, where --ours was measured with more blocks "
-                        "a transfer: printed beside")
+                        "for send_recv: printed beside")
     parser.add_argument("--backend", default="nccl", help="gloo: on CPUs, to try the script")
     return parser.parse_args()
 
