@@ -208,8 +208,7 @@ static const method_option options[OPTIONS] = {
     [REFERENCE_MASK] = {"reference_mask", OPTION_BOOL, NULL, 0,
                         "hide the newest keys from the query as the published code does"},
     [RECENT] = {"recent", OPTION_TOKENS, NULL, 0,
-                "of the passed keys, so many are the last of the block, whatever the compressor says",
-                .unsaid = true},
+                "of the passed keys, so many are the last of the block, whatever the compressor says"},
 };
 
 const method apb = {
@@ -219,6 +218,7 @@ const method apb = {
     .summary = "blocks behind an anchor with the query, plus compressed blocks passed on",
     .options = options,
     .option_count = OPTIONS,
+    .later_options = 1,
     .resolve = apb_resolve,
     .plan = apb_plan,
     .before_rope = apb_before_rope,

@@ -25,7 +25,6 @@ typedef struct {
     const char *choices;  /* OPTION_CHOICE: "query|random|..."; the value is the index */
     int64_t default_value; /* OPTION_AUTO: resolve() decides by length and hosts */
     const char *help;
-    bool unsaid; /* left out of descriptions at its default: rows were kept before it came */
 } method_option;
 enum { OPTION_AUTO = -1 };
 
@@ -122,6 +121,7 @@ struct method {
     const char *summary; /* one sentence for `apbench list methods` */
     const method_option *options;
     int option_count;
+    int later_options; /* the last so many came when rows were kept: unsaid in descriptions at their defaults */
     /* Fills OPTION_AUTO values and checks what the cell asks for: -1 with the reason when this
      * method cannot run it (a row `unsupported`). May be NULL: nothing to resolve, all supported. */
     int (*resolve)(cell *);

@@ -91,7 +91,8 @@ void method_describe(const cell *c, char *text, size_t bytes)
     for (int i = 0; i < c->method->option_count && used < bytes; i++) {
         const method_option *option = &c->method->options[i];
         char value[64];
-        if (option->unsaid && c->options[i] == option->default_value)
+        bool later = i >= c->method->option_count - c->method->later_options;
+        if (later && c->options[i] == option->default_value)
             continue;
         if (c->options[i] == OPTION_AUTO)
             snprintf(value, sizeof value, "auto");
