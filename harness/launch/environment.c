@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "harness/error.h"
+#include "harness/fnv.h"
 
 /* The names that one launcher uses. `sign` must be there for it to be this launcher. */
 typedef struct {
@@ -70,14 +71,6 @@ static int read_number(const char *name, int least, int most, int *value)
     return 0;
 }
 
-/* FNV-1a. */
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
-    return hash;
-}
-
 /* APBENCH_COOKIE, or a hash of what sets this launch apart. */
 static void find_cookie(const dialect *d, launch *l)
 {
@@ -86,10 +79,10 @@ static void find_cookie(const dialect *d, launch *l)
         snprintf(l->cookie, sizeof l->cookie, "%s", given);
         return;
     }
-    uint64_t hash = 0xcbf29ce484222325u;
+    uint64_t hash = FNV_START;
     for (int i = 0; i < 3; i++)
         if (d->ids[i] && getenv(d->ids[i]))
-            hash = hash_text(hash, getenv(d->ids[i]));
+            hash = fnv1a(hash, getenv(d->ids[i]), strlen(getenv(d->ids[i])));
     snprintf(l->cookie, sizeof l->cookie, "%016llx", (unsigned long long)hash);
 }
 
@@ -152,7 +145,7 @@ static int find_meeting(const dialect *d, launch *l)
     if (!here && first_of_nodes(nodes, l->address, sizeof l->address))
         return -1;
     /* A port that all ranks work out alike, below those that systems hand out. */
-    l->port = 20000 + (int)(hash_text(0xcbf29ce484222325u, l->cookie) % 12000);
+    l->port = 20000 + (int)(fnv1a(FNV_START, l->cookie, strlen(l->cookie)) % 12000);
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "harness/model/model.h"
 
 #include "harness/error.h"
+#include "harness/fnv.h"
 #include "harness/model/names.h"
 #include "harness/model/safetensors.h"
 
@@ -274,13 +275,13 @@ static int retaining_width(const model *m, const safetensors *set)
 /* FNV-1a over words of 64 bits. */
 static uint64_t hash_of(const safetensors *set)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
+    uint64_t hash = FNV_START;
     for (int64_t i = 0; i < safetensors_count(set); i++) {
         const tensor *one = safetensors_at(set, i);
         for (uint64_t at = 0, bytes = one->end - one->begin; at < bytes; at += sizeof hash) {
             uint64_t word = 0;
             memcpy(&word, one->data + at, bytes - at < sizeof word ? bytes - at : sizeof word);
-            hash = (hash ^ word) * 0x100000001b3u;
+            hash = (hash ^ word) * FNV_PRIME;
             hash ^= hash >> 32;
         }
     }

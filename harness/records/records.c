@@ -3,6 +3,7 @@
 #include "harness/records/records.h"
 
 #include "harness/error.h"
+#include "harness/fnv.h"
 #include "harness/folders.h"
 #include "harness/records/csv.h"
 #include "harness/records/left.h"
@@ -63,14 +64,12 @@ static char *joined_key(record_kind kind, const char *const *values)
     return key;
 }
 
-/* Of the commit and the key: FNV-1a, 64 bits. */
+/* Of the commit and the key. */
 static uint64_t cell_hash(const records *all, const record *row)
 {
     char *key = joined_key(all->kind, (const char *const *)row->values);
     char *text = format_text("%s,%s", all->commit, key);
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (const char *at = text; *at; at++)
-        hash = (hash ^ (unsigned char)*at) * 0x100000001b3u;
+    uint64_t hash = fnv1a(FNV_START, text, strlen(text));
     free(text);
     free(key);
     return hash;

@@ -5,6 +5,7 @@
 #include "kernels/cuda/cuda.h"
 
 #include "harness/error.h"
+#include "harness/fnv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,11 +73,7 @@ void cuda_gemm_close(cuda_state *state)
 
 static gemm_plan *slot_of(gemm_plans *plans, const gemm_key *key)
 {
-    const unsigned char *bytes = (const unsigned char *)key;
-    uint64_t hash = 1469598103934665603u; /* FNV-1a */
-    for (size_t i = 0; i < sizeof *key; i++)
-        hash = (hash ^ bytes[i]) * 1099511628211u;
-    size_t at = hash & (plans->capacity - 1);
+    size_t at = fnv1a(FNV_START, key, sizeof *key) & (plans->capacity - 1);
     while (plans->slots[at].key.m && memcmp(&plans->slots[at].key, key, sizeof *key))
         at = (at + 1) & (plans->capacity - 1);
     return &plans->slots[at];
