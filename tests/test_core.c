@@ -135,6 +135,40 @@ Test(core, approximate_methods_in_their_exact_limits)
     model_close(m);
 }
 
+/* apb whose passed keys all are a block's last is apb with recency, bit by bit where the compressor carries
+ * no rows of its own; query carries the query's, which changes the order of sums. Fewer of them are neither. */
+Test(core, apb_of_recent_keys_alone_is_recency)
+{
+    static const char *const others[] = {"random:recent=6", "sink:recent=6", "query:recent=6",
+                                         "random", "random:recent=3"};
+    device *dev = open_device();
+    model *m = open_checkpoint("llama31-f16", dev);
+    prompt p;
+    cr_assert_eq(prompt_random(m, 130, 5, 3, &p), 0);
+    for (int hosts = 2; hosts <= 5; hosts++) {
+        cell c;
+        cr_assert(make_cell(m, "apb:anchor=8:passing=6:compressor=recency", hosts, &p, &c), "%s", fail_text());
+        logits_trace recency = run(m, &c, &p, 4, NULL);
+        for (int k = 0; k < 5; k++) {
+            char text[128];
+            snprintf(text, sizeof text, "apb:anchor=8:passing=6:compressor=%s", others[k]);
+            cr_assert(make_cell(m, text, hosts, &p, &c), "%s", fail_text());
+            logits_trace other = run(m, &c, &p, 4, NULL);
+            double d = logits_difference(&other, &recency);
+            if (k < 2)
+                cr_expect_eq(d, 0, "%s on %d hosts: %g", text, hosts, d);
+            else if (k == 2)
+                cr_expect_lt(d, rounding, "%s on %d hosts: %g", text, hosts, d);
+            else
+                cr_expect_gt(d, 10 * rounding, "%s on %d hosts: %g", text, hosts, d);
+            logits_trace_free(&other);
+        }
+        logits_trace_free(&recency);
+    }
+    prompt_free(&p);
+    model_close(m);
+}
+
 /* Untimed virtual hosts leave query phase and decode to one of them, over all hosts' keys at once: the
  * same sums in another order. All of them share device memory, which grows with them. */
 Test(core, untimed_hosts_answer_alike)
