@@ -2,6 +2,7 @@
 #include "tests/checkpoint.h"
 
 #include "harness/error.h"
+#include "harness/fnv.h"
 
 #include <ftw.h>
 #include <stdio.h>
@@ -68,9 +69,7 @@ void *read_file(const char *path, size_t *count)
 
 float checkpoint_value(const char *name, int64_t index)
 {
-    uint64_t hash = (uint64_t)index * 0x9E3779B97F4A7C15u;
-    for (; *name; name++)
-        hash = (hash ^ (unsigned char)*name) * 0x100000001B3u;
+    uint64_t hash = fnv1a((uint64_t)index * 0x9E3779B97F4A7C15u, name, strlen(name));
     hash ^= hash >> 29;
     return (float)((int)(hash % 256) - 128) / 64;
 }

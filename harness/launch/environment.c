@@ -80,9 +80,11 @@ static void find_cookie(const dialect *d, launch *l)
         return;
     }
     uint64_t hash = FNV_START;
-    for (int i = 0; i < 3; i++)
-        if (d->ids[i] && getenv(d->ids[i]))
-            hash = fnv1a(hash, getenv(d->ids[i]), strlen(getenv(d->ids[i])));
+    for (int i = 0; i < 3; i++) {
+        const char *id = d->ids[i] ? getenv(d->ids[i]) : NULL;
+        if (id)
+            hash = fnv1a(hash, id, strlen(id));
+    }
     snprintf(l->cookie, sizeof l->cookie, "%016llx", (unsigned long long)hash);
 }
 
