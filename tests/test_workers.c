@@ -1,7 +1,7 @@
 /* Processes that share a sweep's work: pieces come to the leader once each and before the agreement,
- * all processes hear the same verdict, a failure stops the others early, and a worker that dies ends
- * all with its name. Each test is the leader of its own workers; a worker's part of a test ends in
- * _exit(), so that only the leader reports. */
+ * all processes hear the same verdict, a failure stops the others early, a worker that dies ends all
+ * with its name, and one that hangs is named when an agreement's time is over. Each test is the leader
+ * of its own workers; a worker's part of a test ends in _exit(), so that only the leader reports. */
 #include "harness/error.h"
 #include "harness/sweep/workers.h"
 
@@ -86,7 +86,7 @@ Test(workers, alone)
     cr_expect_eq(workers_count(), 1);
     cr_expect_eq(workers_number(), 0);
     cr_expect_eq(workers_part(7), 7);
-    workers_listen(&(workers_intake){take, name, &all});
+    workers_listen(&(workers_intake){take, name, &all, 0, 0});
     hand_in(5);
     cr_expect_eq(all.times[5], 1);
     cr_expect_not(workers_enough());
@@ -107,7 +107,7 @@ Test(workers, pieces_come_once_and_before_the_agreement, .timeout = 30)
         static taken all;
         all = (taken){0};
         if (!workers_number())
-            workers_listen(&(workers_intake){take, name, &all});
+            workers_listen(&(workers_intake){take, name, &all, 0, 0});
         int64_t first = workers_number() ? -1 : round; /* what the leader knows, all know */
         if (driver->share(driver, &first, sizeof first))
             _exit(3);
@@ -200,7 +200,7 @@ Test(workers, a_piece_that_cannot_be_taken_stops_all, .timeout = 30)
     cr_assert_eq(workers_start(3), 0, "%s", fail_text());
     const comm_driver *driver = workers_driver(&sim_driver);
     if (!workers_number())
-        workers_listen(&(workers_intake){take, name, &all});
+        workers_listen(&(workers_intake){take, name, &all, 0, 0});
     driver->agree(driver, 0);
     int done = 0;
     while (done < 1000 && !workers_enough()) {
@@ -212,6 +212,60 @@ Test(workers, a_piece_that_cannot_be_taken_stops_all, .timeout = 30)
     cr_expect_eq(status, 0, "%s", fail_text());
     driver->abort(driver);
     expect_no_children();
+}
+
+/* ---- Workers that hang ---- */
+
+/* The verdict of three, of whom the last comes `late` ms after the others; -1: it is stopped. */
+static int agree_late(long late, double deadline, double grace)
+{
+    static taken all;
+    cr_assert_eq(workers_start(3), 0, "%s", fail_text());
+    const comm_driver *driver = workers_driver(&sim_driver);
+    double by = deadline > 0 ? monotonic_seconds() + deadline : 0;
+    if (!workers_number())
+        workers_listen(&(workers_intake){take, name, &all, by, grace});
+    if (workers_number() == 2 && late < 0)
+        raise(SIGSTOP);
+    if (workers_number() == 2)
+        pause_ms(late);
+    int status = driver->agree(driver, 0);
+    leave_if_worker(driver);
+    if (status)
+        driver->abort(driver);
+    else
+        driver->close(driver);
+    expect_no_children();
+    return status;
+}
+
+Test(workers, who_hangs_is_named_after_the_grace, .timeout = 20)
+{
+    double began = monotonic_seconds();
+    cr_expect_eq(agree_late(-1, 0.3, 0.4), -1);
+    double seconds = monotonic_seconds() - began;
+    cr_expect_str_eq(fail_text(), "worker 2 is stuck at piece of worker 2: timeout");
+    cr_expect(workers_lost());
+    cr_expect(seconds >= 0.7 && seconds < 5, "%g s", seconds);
+}
+
+/* The deadline has passed when the leader itself comes: the others have the grace all the same. */
+Test(workers, who_comes_within_the_grace_is_waited_for, .timeout = 40)
+{
+    cr_expect_eq(agree_late(500, 1e-6, 30), 0, "%s", fail_text());
+    cr_expect_not(workers_lost());
+}
+
+Test(workers, without_a_deadline_all_are_waited_for, .timeout = 40)
+{
+    cr_expect_eq(agree_late(500, 0, 1e-6), 0, "%s", fail_text());
+    cr_expect_not(workers_lost());
+}
+
+/* More seconds than a clock counts to. */
+Test(workers, a_deadline_may_be_far_away, .timeout = 40)
+{
+    cr_expect_eq(agree_late(100, 1e300, 1e300), 0, "%s", fail_text());
 }
 
 /* ---- Ends ---- */
@@ -259,7 +313,7 @@ static void killed_at_work(const comm_driver *driver, int unused)
     (void)unused;
     static taken all;
     if (!workers_number())
-        workers_listen(&(workers_intake){take, name, &all});
+        workers_listen(&(workers_intake){take, name, &all, 0, 0});
     driver->agree(driver, 0);
     if (workers_number() == 2)
         raise(SIGKILL);

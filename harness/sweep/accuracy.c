@@ -172,6 +172,8 @@ static int run_row(group *g, const char *method_text, int hosts, progress *progr
     record_clear(&row);
     progress->expected_left -= expected * (1 - share);
     progress_report(progress, expected * share, monotonic_seconds() - start, line);
+    if (!status && workers_lost()) /* nobody is there to go on with */
+        status = fail("%s", verdict.reason);
     return status;
 }
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "harness/error.h"
@@ -179,12 +181,33 @@ static int share(const comm_driver *driver, void *data, size_t bytes)
     return status;
 }
 
-static bool all_arrived(void)
+/* The first who has not come to the agreement; 0: all have. */
+static int missing(void)
 {
     for (int i = 1; i < workers.count; i++)
         if (!workers.all[i].arrived)
-            return false;
-    return true;
+            return i;
+    return 0;
+}
+
+/* The leader, under the lock: waits for all; -1 when one is stuck. */
+static int wait_for_all(void)
+{
+    const workers_intake *in = &workers.intake;
+    double latest = fmax(in->deadline, monotonic_seconds()) + in->grace;
+    latest = fmin(latest, 1e12); /* which time_t has, and nobody lives to see */
+    struct timespec until = {(time_t)latest, (long)(1e9 * (latest - floor(latest)))};
+    int status = 0;
+    while (missing() && status != ETIMEDOUT)
+        status = in->deadline > 0 ? pthread_cond_clockwait(&workers.came, &workers.lock,
+                                                           CLOCK_MONOTONIC, &until)
+                                  : pthread_cond_wait(&workers.came, &workers.lock);
+    if (!missing())
+        return 0;
+    char at[512];
+    in->name(in->argument, missing(), at, sizeof at);
+    workers.stuck = true;
+    return fail("worker %d is stuck at %s: timeout", missing(), at);
 }
 
 /* The leader, under the lock: who failed first, by number. */
@@ -219,9 +242,7 @@ static int agree(const comm_driver *driver, int status)
         workers.all[0].sentence = status ? copy_text(fail_text()) : NULL;
         if (status)
             workers_tell_enough();
-        while (!all_arrived())
-            pthread_cond_wait(&workers.came, &workers.lock);
-        status = lead_agreement();
+        status = wait_for_all() ? -1 : lead_agreement();
         pthread_mutex_unlock(&workers.lock);
         return status;
     }
@@ -256,6 +277,7 @@ static void forget_workers(void)
         connection_close(&workers.all[i].link);
         free(workers.all[i].sentence);
     }
+    free(workers.all[0].sentence);
     free(workers.all);
     workers.all = NULL;
     workers.count = 1;
@@ -321,6 +343,11 @@ void workers_listen(const workers_intake *intake)
         workers.failed = false; /* there are no agreements */
     workers.intake = intake ? *intake : (workers_intake){0};
     pthread_mutex_unlock(&workers.lock);
+}
+
+bool workers_lost(void)
+{
+    return workers.stuck;
 }
 
 void workers_hand_in(const void *piece, size_t bytes)

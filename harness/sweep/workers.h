@@ -8,9 +8,10 @@
  *   written as they come and nobody waits for the leader's own sample;
  * - "enough": somebody has failed, so begin nothing more before the next agree().
  *
- * A worker that dies ends all within a second, with a sentence that names it and what it was at; when
- * the leader ends in any way, the kernel kills the others. Nothing of this is for several machines, or
- * for hosts of one group: those are launches (harness/launch).
+ * A worker that dies ends all within a second, with a sentence that names it and what it was at. One
+ * that hangs is noticed at an agreement that has a deadline (workers_lost()). When the leader ends in
+ * any way, the kernel kills the others. Nothing of this is for several machines, or for hosts of one
+ * group: those are launches (harness/launch).
  *
  * All functions are for the thread that runs the sweep; without workers_start() they do what is left
  * to do for one process. */
@@ -41,9 +42,16 @@ typedef struct {
     /* What a worker is at, for the sentence when it dies: "sample 3 of ...". */
     void (*name)(void *argument, int worker, char *text, size_t bytes);
     void *argument;
+    /* When all shall have come to an agreement (monotonic seconds; 0: they take what they take). Who
+     * has not `grace` seconds later, or after the leader where that is late itself, is stuck. */
+    double deadline, grace;
 } workers_intake;
 /* In the leader: from now on pieces go there; NULL: there are none until it is called again. */
 void workers_listen(const workers_intake *);
+
+/* In the leader, after agree() has failed: whether that was because a worker is stuck, which the
+ * sentence names with what it is at. The leader writes what it has and ends all, by abort(). */
+bool workers_lost(void);
 
 /* A finished piece for the leader's take(); returns when it is taken or under way. All that a worker
  * has handed in before an agree() are taken when the leader returns from that. */

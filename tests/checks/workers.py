@@ -2,8 +2,8 @@
 
 A tiny model whose tokens are bytes answers rows of a file, two of which are broken. Rows of one
 process are the measure: those of three, and those of a sweep that is killed again and again by
-kill -9, must be the same but for times, and every sample must be written once. Prints `ok NAME` or
-`not ok NAME: why`.
+kill -9, must be the same but for times, and every sample must be written once. Single workers are
+killed and stopped, too. Prints `ok NAME` or `not ok NAME: why`.
 """
 
 import csv
@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -60,9 +61,9 @@ def command(workers, out, *more):
             "--threads", "1", "--workers", str(workers), "--out", str(out), *more]
 
 
-def start(workers, out, log):
+def start(workers, out, log, *more):
     """In a group of its own, which can be killed as one."""
-    return subprocess.Popen(command(workers, out), stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(command(workers, out, *more), stdout=log, stderr=log, start_new_session=True)
 
 
 def rows(path):
@@ -186,6 +187,75 @@ def check_dead_worker(calm, log):
            f"status {code}" if (code := run.wait(HANGS)) != 0 else same(out, calm))
 
 
+def stop_worker(out, said, *more):
+    """Starts three and stops the last in the middle of the second row."""
+    run = start(3, out, said, *more)
+    wait_for_samples(run, out, ROWS + 15)
+    worker = max(pid for pid in alive(run.pid) if pid != run.pid)
+    os.kill(worker, signal.SIGSTOP)
+    return run, worker
+
+
+def wait(run):
+    """Its status; None when it hangs, which ends it."""
+    try:
+        return run.wait(HANGS)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        return None
+
+
+def check_stuck_worker(calm):
+    """A worker that is alive and does nothing: stopped."""
+    out, limit, grace = SCRATCH / "stuck.csv", 4, 5 + 4 / 2
+    with open(SCRATCH / "said", "wb") as said:
+        run, _ = stop_worker(out, said, "--timeout", str(limit))
+        stopped = time.monotonic()
+        code = wait(run)
+    took, left = time.monotonic() - stopped, not gone(run.pid)
+    report("a worker that hangs ends the sweep after the row's time and a grace",
+           None if code == 1 and not left and grace < took < limit + grace + 8 else
+           f"status {code} after {took:.1f} s, processes left: {left}")
+    sentence = (SCRATCH / "said").read_text().strip().split("\n")[-1].removeprefix("apbench: ")
+    named = re.fullmatch(r"worker 2 is stuck at sample (\d+) of bytes star:anchor=256, 2 hosts, "
+                         "niah_single_1 of 1K: timeout", sentence)
+    report("it is named with its row and sample", None if named and int(named[1]) % 3 == 2 else sentence)
+    found = rows(out)
+    report("its row has failed, with that sentence; the one before is kept, and none is behind",
+           None if figures(out)[:1] == figures(calm)[:1] and
+           [(row["status"], row["detail"]) for row in found[1:]] == [("failed", sentence)] else found)
+    done = [number for row, number in samples(out) if row == 2]
+    with open(SCRATCH / "said", "wb") as said:
+        code = wait(start(3, out, said, "--timeout", str(HANGS)))
+    both, whole = samples(out), samples(calm)
+    good = [row for row in figures(out) if row["status"] == "ok"]
+    for row, same_row in zip(good, figures(calm)):
+        row["row"] = same_row["row"]
+    report("after that the same command runs that row again, and what is left",
+           None if code == 0 and good == figures(calm) and
+           all(both[row + 1, i] == whole[row, i] for row in (2, 3) for i in range(ROWS)) else
+           f"status {code}, {rows(out)}")
+    report("samples of that row which were there are not run again",
+           None if 15 <= len(done) < ROWS and
+           f", {len(done)} samples from before" in (SCRATCH / "said").read_text() else
+           f"{len(done)} were there: {(SCRATCH / 'said').read_text()[-500:]}")
+
+
+def check_slow_worker(calm):
+    """Without --timeout nobody is stuck; with one nobody is who goes on in time."""
+    for name, flags in (("without --timeout", ()), ("within its time", ("--timeout", str(HANGS)))):
+        out = SCRATCH / f"slow{len(flags)}.csv"
+        with open(SCRATCH / "said", "wb") as said:
+            run, worker = stop_worker(out, said, *flags)
+            time.sleep(2)
+            waits = run.poll() is None
+            os.kill(worker, signal.SIGCONT)
+            code = wait(run)
+        report(f"a worker that pauses {name} is waited for",
+               same(out, calm) if waits and code == 0 else f"waits: {waits}, status {code}")
+
+
 def check_interrupt(log):
     out = SCRATCH / "interrupted.csv"
     with open(SCRATCH / "said", "wb") as said:
@@ -288,6 +358,8 @@ def main():
                same(three, calm) is None else "the file changed or the command failed")
         check_kills(calm, log)
         check_dead_worker(calm, log)
+        check_stuck_worker(calm)
+        check_slow_worker(calm)
         check_interrupt(log)
         check_other_answers(log)
     check_no_samples()

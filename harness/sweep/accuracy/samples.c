@@ -162,13 +162,20 @@ static int run(tally *t)
     return status;
 }
 
+/* How long after the row's deadline a worker may take to notice it: that is looked at between layers,
+ * of which one may be long. */
+static double grace_of(const accuracy_sweep *s)
+{
+    return 5 + s->timeout / 2;
+}
+
 int row_samples_run(const row_samples *row, totals *sum, int64_t *ran, size_t *wanted_bytes)
 {
     const accuracy_sweep *s = row->group->sweep;
     tally t = {.row = row, .count = row->group->count, .began = monotonic_seconds()};
     t.each = alloc_or_die((size_t)t.count, sizeof *t.each);
     if (s->leader)
-        workers_listen(&(workers_intake){take, name_place, &t});
+        workers_listen(&(workers_intake){take, name_place, &t, row->group->deadline, grace_of(s)});
     int status = begin(&t);
     if (!status) {
         status = run(&t);
@@ -184,7 +191,7 @@ int row_samples_run(const row_samples *row, totals *sum, int64_t *ran, size_t *w
     for (int64_t i = 0; i < t.count && s->leader; i++)
         totals_add(sum, &t.each[i]);
     *ran = t.done;
-    *wanted_bytes = status ? t.wanted_bytes : 0;
+    *wanted_bytes = status && !workers_lost() ? t.wanted_bytes : 0;
     free(t.each);
     free(t.failure);
     return status;

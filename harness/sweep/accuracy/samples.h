@@ -21,6 +21,7 @@ typedef struct {
 
 /* Runs and records what is left of the row and adds it all up in *sum (leading process only).
  * ran: samples that were not there yet. wanted_bytes: one failed for want of device memory: how much;
- * else 0. All processes return alike, but for a leading one that cannot write. */
+ * else 0. All processes return alike, but for a leading one that cannot write, or that has lost its
+ * workers (workers_lost()). */
 int row_samples_run(const row_samples *, totals *sum, int64_t *ran, size_t *wanted_bytes);
 #endif

@@ -29,7 +29,7 @@ typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t came;
     workers_intake intake;
-    bool listening, failed, ending;
+    bool listening, failed, ending, stuck; /* stuck: one was */
     int wake;
 } workers_state;
 extern workers_state workers;
