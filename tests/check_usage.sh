@@ -56,6 +56,16 @@ expect "no repetition" 2 reps speed --reps 0
 expect "repetitions without number" 2 reps speed --reps 9223372036854775807
 expect "as many to warm up" 2 warmup speed --warmup 9223372036854775807
 expect "tokens without number" 2 new-tokens speed --new-tokens 9223372036854775807
+for word in speed "eval --methods flash --samples 1"; do
+    # Split into words on purpose.
+    # shellcheck disable=SC2086
+    for out in "$SCRATCH"/new/{rows,rows.txt,rows.csv/,rows.CSV} .csv - /dev/stdout; do
+        expect "$word: rows in ${out#"$SCRATCH/"}" 2 "--out $out: .*NAME\\.csv" \
+            "$APBENCH" $word --models $random --lengths 512 --out "$out"
+    done
+done
+[ ! -e "$SCRATCH/new" ] && [ ! -e .csv ] && [ ! -e - ] && ok "nothing is made under such names" ||
+    not_ok "nothing is made under such names" "$(ls "$SCRATCH/new" .csv - 2>/dev/null)"
 expect "a check that takes longer than it may" 1 "timeout" "$APBENCH" check star --model $random \
     --hosts 2 --lengths 4K --timeout 1e-6
 expect "no prompt" 2 prompt "$APBENCH" generate --model $random

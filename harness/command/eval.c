@@ -67,7 +67,7 @@ int command_eval(int argc, char **argv)
         {"scorer", FLAG_TEXT, &scorer, "NAME", "official or apb: whose copy of InfiniteBench's"},
         {"no-fidelity", FLAG_SWITCH, &no_fidelity, NULL, "leave out what compares with flash"},
         {"workers", FLAG_SIZE, &flags.workers, "N", "processes of this machine that share the samples out"},
-        {"out", FLAG_TEXT, &out, "FILE", "CSV to append to"},
+        {"out", FLAG_TEXT, &out, "NAME.csv", "file to append to"},
         {"dry-run", FLAG_SWITCH, &dry_run, NULL, "list the rows and how much work they would be"},
         MACHINE_FLAGS(flags),
     };
@@ -91,6 +91,8 @@ int command_eval(int argc, char **argv)
     s.retaining_heads = flags.retaining_heads;
     if (dry_run)
         flags.workers = 1;
+    if (records_check_path(out))
+        return command_misused();
     machine m;
     int opened = machine_open(&flags, &m);
     if (opened)

@@ -147,7 +147,7 @@ int command_speed(int argc, char **argv)
         {"link", FLAG_TEXTS, &f.links, "LIST", "link models for --comm sim (apbench list links)"},
         {"reps", FLAG_SIZE, &f.reps, "N", "timed repetitions: the median counts"},
         {"warmup", FLAG_SIZE, &f.warmup, "N", "repetitions before them"},
-        {"out", FLAG_TEXT, &f.out, "FILE", "CSV to append to"},
+        {"out", FLAG_TEXT, &f.out, "NAME.csv", "file to append to"},
         {"profile", FLAG_TEXT, &f.profile, "CELL",
          "run one cell for a profiler: its number in --dry-run, or part of its name"},
         {"dry-run", FLAG_SWITCH, &f.dry_run, NULL, "list the cells and what they would take"},
@@ -163,6 +163,8 @@ int command_speed(int argc, char **argv)
     f.axes.layers = f.machine.layers;
     f.axes.seed = f.machine.seed;
     f.axes.retaining_heads = f.machine.retaining_heads;
+    if (records_check_path(f.out))
+        return command_misused();
     machine m;
     int opened = machine_open(&f.machine, &m);
     if (opened)

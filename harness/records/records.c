@@ -297,11 +297,23 @@ static int open_details(records *all)
     return result;
 }
 
+/* The bytes of NAME in NAME.csv; 0: it is called otherwise. */
+static size_t stem_of(const char *path)
+{
+    size_t bytes = strlen(path);
+    return bytes > 4 && !strcmp(path + bytes - 4, ".csv") ? bytes - 4 : 0;
+}
+
+int records_check_path(const char *out)
+{
+    return stem_of(out) ? 0 : fail("--out %s: the file of rows has to be called NAME.csv", out);
+}
+
 char *records_details_path(const char *path, record_kind kind)
 {
-    size_t stem = strlen(path);
-    if (stem > 4 && !strcmp(path + stem - 4, ".csv"))
-        stem -= 4;
+    size_t stem = stem_of(path);
+    if (!stem)
+        stem = strlen(path);
     return format_text("%.*s%s", (int)stem, path, kind == RECORD_SPEED ? ".reps.csv" : ".samples.jsonl");
 }
 

@@ -84,6 +84,10 @@ char *record_header(record_kind);
 
 typedef struct records records;
 
+/* 0, or -1 with a sentence when --out cannot be this: it is NAME.csv, since NAME and NAME.csv would have
+ * the same details beside them. */
+int records_check_path(const char *out);
+
 /* Where the details of the rows at `path` lie: NAME.reps.csv or NAME.samples.jsonl. To be freed. */
 char *records_details_path(const char *path, record_kind);
 
