@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "harness/error.h"
+#include "harness/model/model.h"
+#include "methods/method.h"
 
 int parse_size(const char *text, int64_t *value)
 {
@@ -103,18 +105,53 @@ static int parse_number(const char *text, double *value)
     return 0;
 }
 
+/* As what a value is kept: names are texts. */
+static flag_kind kept_as(flag_kind kind)
+{
+    switch (kind) {
+    case FLAG_MODEL:
+    case FLAG_READER: return FLAG_TEXT;
+    case FLAG_MODELS:
+    case FLAG_READERS:
+    case FLAG_METHODS: return FLAG_TEXTS;
+    default: return kind;
+    }
+}
+
+/* -1 with a sentence when the text is not the name that it should be. */
+static int check_name(flag_kind kind, const char *text)
+{
+    cell probe;
+    switch (kind) {
+    case FLAG_MODEL:
+    case FLAG_MODELS: return model_check_name(text, false);
+    case FLAG_READER:
+    case FLAG_READERS: return model_check_name(text, true);
+    case FLAG_METHODS: return method_parse(text, &probe);
+    default: return 0;
+    }
+}
+
+static int store_texts(const flag *f, const char *value)
+{
+    text_list fresh;
+    if (parse_texts(value, &fresh))
+        return -1;
+    for (int i = 0; i < fresh.count; i++)
+        if (check_name(f->kind, fresh.items[i])) {
+            text_list_free(&fresh);
+            return -1;
+        }
+    text_list_free(f->value);
+    *(text_list *)f->value = fresh;
+    return 0;
+}
+
 static int store(const flag *f, const char *value)
 {
     int status = 0;
-    switch (f->kind) {
-    case FLAG_TEXT: *(const char **)f->value = value; break;
-    case FLAG_TEXTS: {
-        text_list before = *(text_list *)f->value;
-        status = parse_texts(value, f->value);
-        if (!status)
-            text_list_free(&before);
-        break;
-    }
+    switch (kept_as(f->kind)) {
+    case FLAG_TEXTS: status = store_texts(f, value); break;
     case FLAG_SIZE: status = parse_size(value, f->value); break;
     case FLAG_SIZES: {
         int64_t *before = ((size_list *)f->value)->items;
@@ -125,6 +162,9 @@ static int store(const flag *f, const char *value)
     }
     case FLAG_NUMBER: status = parse_number(value, f->value); break;
     case FLAG_SWITCH: *(bool *)f->value = true; break;
+    default:
+        status = check_name(f->kind, value);
+        *(const char **)f->value = value;
     }
     return status ? fail_within("--%s", f->name) : 0;
 }
@@ -132,19 +172,20 @@ static int store(const flag *f, const char *value)
 static const char *default_text(const flag *f, char *text, int bytes)
 {
     char size[32];
+    flag_kind kind = kept_as(f->kind);
     text[0] = 0;
-    if (f->kind == FLAG_TEXT && *(const char **)f->value) {
+    if (kind == FLAG_TEXT && *(const char **)f->value) {
         snprintf(text, (size_t)bytes, "%s", *(const char **)f->value);
-    } else if (f->kind == FLAG_SIZE && *(int64_t *)f->value) {
+    } else if (kind == FLAG_SIZE && *(int64_t *)f->value) {
         format_size(*(int64_t *)f->value, text, bytes);
-    } else if (f->kind == FLAG_NUMBER && *(double *)f->value > 0) {
+    } else if (kind == FLAG_NUMBER && *(double *)f->value > 0) {
         snprintf(text, (size_t)bytes, "%g", *(double *)f->value);
-    } else if (f->kind == FLAG_TEXTS || f->kind == FLAG_SIZES) {
-        int count = f->kind == FLAG_TEXTS ? ((text_list *)f->value)->count
-                                          : ((size_list *)f->value)->count;
+    } else if (kind == FLAG_TEXTS || kind == FLAG_SIZES) {
+        int count = kind == FLAG_TEXTS ? ((text_list *)f->value)->count
+                                       : ((size_list *)f->value)->count;
         for (int i = 0, at = 0; i < count && at < bytes; i++)
             at += snprintf(text + at, (size_t)(bytes - at), "%s%s", i ? "," : "",
-                           f->kind == FLAG_TEXTS
+                           kind == FLAG_TEXTS
                                ? ((text_list *)f->value)->items[i]
                                : format_size(((size_list *)f->value)->items[i], size, sizeof size));
     }
@@ -189,7 +230,7 @@ int options_parse(const char *usage, const flag *flags, int flag_count, int argc
             return 1;
         }
         if (strncmp(word, "--", 2)) {
-            if (!positional)
+            if (!positional || !*word)
                 return fail("'%s' is not expected here; see 'apbench %s --help'", word, argv[0]);
             text_list_push(positional, word);
             continue;
@@ -209,6 +250,8 @@ int options_parse(const char *usage, const flag *flags, int flag_count, int argc
                 return fail("--%s needs a value (%s)", f->name, f->argument);
             value = argv[i];
         }
+        if (value && !*value)
+            return fail("--%s needs a value (%s), but '' was given", f->name, f->argument);
         if (store(f, value))
             return -1;
     }

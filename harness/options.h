@@ -1,5 +1,7 @@
 /* Command-line flags as a table: one row a flag, one parser for all commands, and --help made from
- * the same rows. Flags are written `--name value` or `--name=value`; switches take no value. */
+ * the same rows. Flags are written `--name value` or `--name=value`; switches take no value. What
+ * can be said of a value by itself is said here, before anything runs: no value is empty, and names
+ * of models and methods stand for something. */
 #ifndef HARNESS_OPTIONS_H
 #define HARNESS_OPTIONS_H
 #include <stdbool.h>
@@ -18,6 +20,11 @@ typedef struct {
 typedef enum {
     FLAG_TEXT,    /* const char * */
     FLAG_TEXTS,   /* text_list: comma list */
+    FLAG_MODEL,   /* a text, and what model_check_name() takes */
+    FLAG_MODELS,  /* texts alike */
+    FLAG_READER,  /* a model that reads text, so its weights are not random */
+    FLAG_READERS,
+    FLAG_METHODS, /* texts, each NAME[:OPTION=VALUE...] */
     FLAG_SIZE,    /* int64_t >= 0, K, M and G binary */
     FLAG_SIZES,   /* size_list: comma list of the same */
     FLAG_NUMBER,  /* double >= 0 */

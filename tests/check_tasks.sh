@@ -102,13 +102,13 @@ usage() {
         status 2 data --tasks niah && status 2 data --tasks nope --out "$SCRATCH/e" &&
         status 2 data --tasks niah --out "$SCRATCH/e" --layout odd &&
         status 2 data --tasks niah --out "$SCRATCH/e" --samples 0 &&
-        status 2 "$APBENCH" eval --tasks niah --lengths 0 --out "$SCRATCH/e" && [ ! -e "$SCRATCH/e" ] &&
-        status 2 data --tasks niah --out "$SCRATCH/e" --model /nonexistent
+        status 2 "$APBENCH" eval --tasks niah --lengths 0 --out "$SCRATCH/e" && [ ! -e "$SCRATCH/e" ]
 }
 
 no_good_files() {
     : >"$SCRATCH/empty"
-    status 1 score --file "$SCRATCH/empty" && status 1 score --file /nonexistent &&
+    status 1 data --tasks niah --out "$SCRATCH/e" --model /nonexistent &&
+        status 1 score --file "$SCRATCH/empty" && status 1 score --file /nonexistent &&
         status 1 score --file "$SCRATCH" && status 1 data --tasks qa_1 --out "$SCRATCH/e" &&
         status 1 data --tasks niah_single_1 --out /dev/null
 }

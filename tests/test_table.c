@@ -434,7 +434,7 @@ Test(table, refusals)
     expect_refused(command_table, "table /nowhere/x.csv", 1, "/nowhere/x.csv: No such file");
     write_speed();
     snprintf(words, sizeof words, "table %s --preset paper-table99", results_path);
-    expect_refused(command_table, words, 1, "there is no preset 'paper-table99'");
+    expect_refused(command_table, words, 2, "there is no preset 'paper-table99'");
     snprintf(words, sizeof words, "table %s --value prefil_s", results_path);
     expect_refused(command_table, words, 1, "has no column \"prefil_s\"");
     snprintf(words, sizeof words, "table %s --value utilisation", results_path);

@@ -136,7 +136,7 @@ int command_check(int argc, char **argv)
     parse_sizes("611,1K", &lengths);
     static text_list words;
     const flag table[] = {
-        {"model", FLAG_TEXT, &name, "NAME", "preset or Hugging Face directory"},
+        {"model", FLAG_MODEL, &name, "NAME", "preset or Hugging Face directory"},
         {"hosts", FLAG_SIZES, &hosts, "LIST", "hosts that share a document"},
         {"lengths", FLAG_SIZES, &lengths, "LIST", "document and query, tokens"},
         {"query", FLAG_SIZE, &k.query, "N", "query tokens at the end of each length"},
@@ -150,9 +150,9 @@ int command_check(int argc, char **argv)
     if (!parsed && words.count != 1)
         parsed = fail("check wants one method; see 'apbench check --help'");
     if (!parsed)
-        parsed = check_range("new-tokens", k.tokens, 1, INT32_MAX);
-    for (int h = 0; h < hosts.count && !parsed; h++)
-        parsed = check_range("hosts", hosts.items[h], 1, MOST_HOSTS_OF_A_CELL);
+        parsed = check_range("new-tokens", k.tokens, 1, INT32_MAX) ||
+                 check_ranges("hosts", &hosts, 1, MOST_HOSTS_OF_A_CELL) ||
+                 check_lengths(&lengths, k.query);
     cell probe = {0};
     if (parsed || method_parse(words.items[0], &probe))
         return command_misused();

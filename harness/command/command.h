@@ -1,7 +1,8 @@
 /* The commands of the program, and the flags that several of them share: which model on which
- * device over which links. A command returns the program's exit status: 0 all done, 1 something
- * failed, 2 bad usage; the last two through command_failed() and command_misused(), which print the
- * sentence that fail() left. */
+ * device over which links. A command returns the program's exit status: 0 it did what was asked,
+ * 2 the command line itself is wrong, which is known before anything runs, 1 all else that fails;
+ * the last two through command_misused() and command_failed(), which print the sentence that fail()
+ * left. */
 #ifndef HARNESS_COMMAND_H
 #define HARNESS_COMMAND_H
 #include "harness/comm.h"
@@ -23,6 +24,9 @@ int command_heads(int argc, char **argv);
 
 /* -1 with a sentence when a flag's value is out of its range. */
 int check_range(const char *flag, int64_t value, int64_t least, int64_t most);
+int check_ranges(const char *flag, const size_list *values, int64_t least, int64_t most);
+/* The same of --lengths of random prompts, each with a query of --query. */
+int check_lengths(const size_list *lengths, int64_t query);
 enum { MOST_THREADS = 4096, MOST_LAYERS = 100000, MOST_HOSTS_OF_A_CELL = 65536 };
 
 /* Both print the sentence; of the processes of a launch one does. */

@@ -55,45 +55,39 @@ typedef struct {
     bool no_chat;
 } data_options;
 
-/* The tokenizer of the model named. */
+/* The tokenizer of the model named, which is in a directory: it reads text. */
 static tokenizer *open_tokenizer(const char *name)
 {
     model_config config;
     char *directory;
     if (model_resolve(name, &config, &directory) < 0)
         return NULL;
-    tokenizer *tokens = NULL;
-    if (!directory)
-        fail("--model: %s has random weights and no tokenizer", name);
-    else
-        tokens = tokenizer_open(directory);
+    tokenizer *tokens = tokenizer_open(directory);
     free(directory);
     return tokens;
 }
 
-/* Every task at every length; returns how many files failed, -1 when none could be tried. */
+/* Every task at every length; the exit status. */
 static int write_all(const data_options *options, const task *const *found, int count)
 {
     tokenizer *tokens = open_tokenizer(options->model);
     if (!tokens)
-        return -1;
+        return command_failed();
     task_request request = {.seed = (uint64_t)options->seed,
                             .tokens = tokens,
                             .chat = options->no_chat ? NULL : chat_template_for(tokens),
                             .haystack = options->haystack};
     task_layout layout = strcmp(options->layout, "split") ? LAYOUT_RULER : LAYOUT_SPLIT;
-    int failed = 0;
+    int status = 0;
     for (int l = 0; l < options->lengths.count; l++)
         for (int t = 0; t < count; t++) {
             request.length = options->lengths.items[l];
             request.task = found[t];
-            if (write_task(options->out, &request, options->samples, layout) < 0) {
-                command_failed();
-                failed++;
-            }
+            if (write_task(options->out, &request, options->samples, layout) < 0)
+                status = command_failed();
         }
     tokenizer_close(tokens);
-    return failed;
+    return status;
 }
 
 static int check_options(const data_options *options)
@@ -106,7 +100,10 @@ static int check_options(const data_options *options)
         return fail("--out is missing");
     if (strcmp(options->layout, "ruler") && strcmp(options->layout, "split"))
         return fail("--layout: '%s' is neither ruler nor split", options->layout);
-    return check_range("samples", options->samples, 1, INT32_MAX);
+    return check_range("samples", options->samples, 1, INT32_MAX) ||
+                   check_ranges("lengths", &options->lengths, 1, 1 << 30)
+               ? -1
+               : 0;
 }
 
 int command_data(int argc, char **argv)
@@ -118,7 +115,7 @@ int command_data(int argc, char **argv)
         {"lengths", FLAG_SIZES, &options.lengths, "SIZES",
          "most tokens of prompt and answer: 4K,8K"},
         {"samples", FLAG_SIZE, &options.samples, "N", "samples a file"},
-        {"model", FLAG_TEXT, &options.model, "NAME",
+        {"model", FLAG_READER, &options.model, "NAME",
          "whose tokenizer counts and whose chat template is used"},
         {"seed", FLAG_SIZE, &options.seed, "N", "another seed gives other samples"},
         {"out", FLAG_TEXT, &options.out, "DIR", "where LENGTH/TASK/validation.jsonl go (InfiniteBench: TASK.jsonl)"},
@@ -141,8 +138,7 @@ int command_data(int argc, char **argv)
     int count = 0;
     if (parsed == 0 && (count = task_find_all(options.tasks.items, options.tasks.count, &found)) < 0)
         parsed = -1;
-    int failed = parsed == 0 ? write_all(&options, found, count) : -1;
-    int status = failed < 0 ? command_misused() : failed > 0;
+    int status = parsed ? command_misused() : write_all(&options, found, count);
     free(found);
     text_list_free(&options.tasks);
     free(options.lengths.items);

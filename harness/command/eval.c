@@ -21,21 +21,14 @@ static const char usage[] =
  * the default model, two of Llama-3.1-8B at 128K. */
 #define EXACT_ROOM ((size_t)4 << 30)
 
-static int check_flags(const accuracy_sweep *s, const text_list *names)
+static int check_flags(const accuracy_sweep *s)
 {
-    cell probe;
-    for (int i = 0; i < s->methods.count; i++)
-        if (method_parse(s->methods.items[i], &probe))
-            return -1;
-    for (int i = 0; i < s->hosts.count; i++)
-        if (check_range("hosts", s->hosts.items[i], 1, MOST_HOSTS_OF_A_CELL))
-            return -1;
-    for (int i = 0; i < s->lengths.count && !s->file; i++)
-        if (check_range("lengths", s->lengths.items[i], 1, 1 << 30))
-            return -1;
-    if (s->file && (names->count != 1 || s->lengths.count != 1))
-        return fail("--file holds samples of one task and length: name them with --tasks and "
-                    "--lengths");
+    if (check_ranges("hosts", &s->hosts, 1, MOST_HOSTS_OF_A_CELL) ||
+        (!s->file && check_ranges("lengths", &s->lengths, 1, 1 << 30)))
+        return -1;
+    if (s->file && (s->task_count != 1 || s->lengths.count != 1))
+        return fail("--file holds samples of one task and length, not of %d and %d: name them with "
+                    "--tasks and --lengths", s->task_count, s->lengths.count);
     return 0;
 }
 
@@ -54,8 +47,8 @@ int command_eval(int argc, char **argv)
     parse_texts("niah", &names);
     const flag table[] = {
         {"preset", FLAG_TEXT, &preset, "NAME", "flags to start from (apbench list presets)"},
-        {"models", FLAG_TEXTS, &s.models, "LIST", "presets or Hugging Face directories"},
-        {"methods", FLAG_TEXTS, &s.methods, "LIST", "NAME[:OPTION=VALUE...], comma between"},
+        {"models", FLAG_READERS, &s.models, "LIST", "presets or Hugging Face directories"},
+        {"methods", FLAG_METHODS, &s.methods, "LIST", "NAME[:OPTION=VALUE...], comma between"},
         {"hosts", FLAG_SIZES, &s.hosts, "LIST", "hosts that share a document"},
         {"lengths", FLAG_SIZES, &s.lengths, "LIST", "prompt and answer, tokens [1K]"},
         {"tasks", FLAG_TEXTS, &names, "LIST", "tasks or groups (apbench list tasks)"},
@@ -81,7 +74,7 @@ int command_eval(int argc, char **argv)
     if (!parsed)
         s.task_count = task_find_all(names.items, names.count, &s.tasks);
     if (parsed || s.task_count < 0 || scorer_find(scorer, &s.scorer) ||
-        check_flags(&s, &names) || check_range("workers", flags.workers, 1, MOST_WORKERS))
+        check_flags(&s) || check_range("workers", flags.workers, 1, MOST_WORKERS))
         return command_misused();
     s.chat = !no_chat;
     s.fidelity = !no_fidelity;

@@ -25,7 +25,7 @@ typedef struct {
 
 /* Both commands share what they read and where it runs. */
 #define HEADS_FLAGS(f)                                                                                \
-    {"model", FLAG_TEXT, &(f).name, "NAME", "Hugging Face directory, or smollm2"},                    \
+    {"model", FLAG_READER, &(f).name, "NAME", "Hugging Face directory, or smollm2"},                  \
     {"data", FLAG_TEXTS, &(f).sources.data, "FILES", "samples as `apbench data` writes them"},        \
     {"text", FLAG_TEXTS, &(f).sources.text, "FILES", "plain texts, read in windows"},                 \
     {"windows", FLAG_SIZE, &(f).sources.windows, "N", "windows of each text"},                        \
@@ -91,13 +91,12 @@ static int check_sources(heads_flags *f)
         f->sources.lengths.items[1] = 1536;
         f->sources.lengths.count = 2;
     }
-    if (f->sources.lengths.count != 2)
-        return fail("--lengths takes two sizes, the fewest tokens of a window and the most");
     int cores = omp_get_num_procs(); /* one of them feeds the device */
     f->train.threads = f->flags.threads ? (int)f->flags.threads : cores > 1 ? cores - 1 : 1;
     f->sources.from_query = !strcmp(f->labels, "query");
     f->sources.seed = (uint64_t)f->seed;
-    return check_range("threads", f->flags.threads, 0, MOST_THREADS) ||
+    return prompt_sources_check(&f->sources) ||
+                   check_range("threads", f->flags.threads, 0, MOST_THREADS) ||
                    check_range("layers", f->flags.layers, 0, MOST_LAYERS) ||
                    check_range("windows", f->sources.windows, 1, MOST_STEPS) || parse_layouts(f)
                ? -1
@@ -267,6 +266,14 @@ static int hold_out(heads_prompts *all, int64_t wanted, heads_prompts *held)
     return 0;
 }
 
+static int check_warm_up(const schedule *s)
+{
+    if (s->warm_up < s->steps)
+        return 0;
+    return fail("--warm-up %lld: it must end before the last of %lld steps", (long long)s->warm_up,
+                (long long)s->steps);
+}
+
 static int train(heads_flags *f, device *dev)
 {
     model *m = NULL;
@@ -279,9 +286,7 @@ static int train(heads_flags *f, device *dev)
         schedule *s = &f->train.schedule;
         s->steps = s->steps ? s->steps : prompts.count;
         s->warm_up = s->warm_up ? s->warm_up : s->steps / 10;
-        if (s->warm_up >= s->steps)
-            status = fail("--warm-up %lld: it must end before the last of %lld steps",
-                          (long long)s->warm_up, (long long)s->steps);
+        status = check_warm_up(s);
     }
     char *layout = NULL;
     if (!status && f->layouts.count) {
@@ -319,6 +324,8 @@ static int check_train(heads_flags *f)
         return fail("--out is missing");
     if (f->layouts.count > 1)
         return fail("--layout takes one method to train in, not %d", f->layouts.count);
+    if (f->train.schedule.steps && check_warm_up(&f->train.schedule))
+        return -1;
     f->train.width = (int)f->width;
     f->train.parts = (int)f->parts;
     f->train.seed = (uint64_t)f->seed;

@@ -262,9 +262,7 @@ int command_info(int argc, char **argv)
     int parsed = options_parse(usage, table, FLAG_COUNT(table), argc, argv, NULL);
     if (parsed > 0)
         return 0;
-    for (int i = 0; i < sizes.count && !parsed; i++)
-        parsed = check_range("sizes", sizes.items[i], 1, (int64_t)1 << 40);
-    if (parsed)
+    if (parsed || check_ranges("sizes", &sizes, 1, (int64_t)1 << 40))
         return command_misused();
     machine m;
     int opened = machine_open(&flags, &m);

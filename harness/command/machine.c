@@ -9,6 +9,7 @@
 #include "harness/command/command.h"
 #include "harness/error.h"
 #include "harness/launch/control.h"
+#include "harness/run/prompt.h"
 #include "harness/sweep/workers.h"
 
 /* What a launcher's processes have found by themselves before they joined, like a bad flag, all of
@@ -61,6 +62,22 @@ int check_range(const char *flag, int64_t value, int64_t least, int64_t most)
         return 0;
     return fail("--%s %lld is out of range: %lld to %lld", flag, (long long)value, (long long)least,
                 (long long)most);
+}
+
+int check_ranges(const char *flag, const size_list *values, int64_t least, int64_t most)
+{
+    for (int i = 0; i < values->count; i++)
+        if (check_range(flag, values->items[i], least, most))
+            return -1;
+    return 0;
+}
+
+int check_lengths(const size_list *lengths, int64_t query)
+{
+    for (int i = 0; i < lengths->count; i++)
+        if (prompt_check_length(lengths->items[i], query))
+            return -1;
+    return 0;
 }
 
 /* 0, or -1 with a sentence when the links cannot serve the device, or nobody can start the ranks. */

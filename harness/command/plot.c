@@ -7,6 +7,7 @@
 #include "harness/report/figures/curves.h"
 #include "harness/report/figures/scores.h"
 #include "harness/report/page.h"
+#include "harness/sweep/preset.h"
 
 #include <errno.h>
 #include <math.h>
@@ -239,8 +240,10 @@ int command_plot(int argc, char **argv)
                                flags, FLAG_COUNT(flags), argc, argv, &files);
     if (status == 0 && !files.count)
         status = fail("a results file is missing; see 'apbench plot --help'");
-    if (status == 0 && (!folder || !*folder))
+    if (status == 0 && !folder)
         status = fail("--out is missing: the folder for the figures");
+    if (status == 0 && preset)
+        status = preset_check(preset);
     if (status) {
         text_list_free(&files);
         return status > 0 ? 0 : command_misused();

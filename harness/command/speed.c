@@ -33,7 +33,9 @@ static int check_flags(const speed_flags *f, link_model *links)
 {
     if (check_range("reps", f->reps, 1, MOST_REPETITIONS) ||
         check_range("warmup", f->warmup, 0, MOST_REPETITIONS) ||
-        check_range("new-tokens", f->axes.new_tokens, 1, INT32_MAX))
+        check_range("new-tokens", f->axes.new_tokens, 1, INT32_MAX) ||
+        check_ranges("hosts", &f->axes.hosts, 1, MOST_HOSTS_OF_A_CELL) ||
+        check_lengths(&f->axes.lengths, f->axes.query))
         return -1;
     for (int i = 0; i < f->links.count; i++)
         if (link_find(f->links.items[i], &links[i]))
@@ -87,19 +89,19 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
     int status = m->driver->share(m->driver, shared, sizeof shared);
     room = (size_t)shared[0];
     s.gemm_peak = shared[1];
-    bool made = !status, misused = false;
+    bool made = !status, misused = false; /* a CELL can be told wrong only once there are cells */
     if (made)
         status = sweep_make(&f->axes, m->dev, room, m->driver->projected, m->most_hosts, &sweep);
     const sweep_cell *profiled = NULL;
     if (!status && f->profile) {
         profiled = profile_find(&sweep, f->profile);
-        status = profiled ? 0 : -1;
+        misused = !profiled;
+        status = misused ? -1 : profile_check(&sweep, profiled);
     } else if (!status && !f->dry_run) {
         status = check_paper_preset(f, &s);
     }
     if (made)
         status = m->driver->agree(m->driver, status); /* a model may be missing on one machine */
-    misused = made && status;
     if (!status && m->leader && sweep.left_out)
         fprintf(stderr, "%d cells want more hosts than the %d of this launch: left out\n",
                 sweep.left_out, m->most_hosts);
@@ -138,8 +140,8 @@ int command_speed(int argc, char **argv)
     parse_texts("eth100", &f.links);
     const flag table[] = {
         {"preset", FLAG_TEXT, &f.preset, "NAME", "flags to start from (apbench list presets)"},
-        {"models", FLAG_TEXTS, &f.axes.models, "LIST", "presets or Hugging Face directories"},
-        {"methods", FLAG_TEXTS, &f.axes.methods, "LIST", "NAME[:OPTION=VALUE...], comma between"},
+        {"models", FLAG_MODELS, &f.axes.models, "LIST", "presets or Hugging Face directories"},
+        {"methods", FLAG_METHODS, &f.axes.methods, "LIST", "NAME[:OPTION=VALUE...], comma between"},
         {"hosts", FLAG_SIZES, &f.axes.hosts, "LIST", "hosts that share a document"},
         {"lengths", FLAG_SIZES, &f.axes.lengths, "LIST", "document and query, tokens"},
         {"query", FLAG_SIZE, &f.axes.query, "N", "query tokens at the end of each length"},

@@ -6,6 +6,7 @@
 #include "harness/options.h"
 #include "harness/report/intervals/paired.h"
 #include "harness/report/page.h"
+#include "harness/sweep/preset.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -97,6 +98,8 @@ int command_table(int argc, char **argv)
                                flags, FLAG_COUNT(flags), argc, argv, &files);
     if (status == 0 && !files.count)
         status = fail("a results file is missing; see 'apbench table --help'");
+    if (status == 0 && preset)
+        status = preset_check(preset);
     if (status) {
         text_list_free(&files);
         text_list_free(&wanted.against);

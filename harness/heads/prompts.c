@@ -163,15 +163,23 @@ static int read_text(const model *m, const prompt_sources *from, int number, hea
 
 /* ---- All ---- */
 
+int prompt_sources_check(const prompt_sources *from)
+{
+    const int64_t *lengths = from->lengths.items, least = TEXT_LABEL_ROWS + 3;
+    if (from->lengths.count != 2)
+        return fail("--lengths takes two sizes, the fewest tokens of a window and the most, not %d",
+                    from->lengths.count);
+    if (lengths[0] < least || lengths[0] > lengths[1])
+        return fail("--lengths %lld,%lld: the fewest tokens of a window, at least %lld, and the "
+                    "most", (long long)lengths[0], (long long)lengths[1], (long long)least);
+    return 0;
+}
+
 int heads_prompts_read(const model *m, const prompt_sources *from, heads_prompts *all)
 {
     *all = (heads_prompts){0};
     if (model_check_tokenizer(m))
         return -1;
-    const int64_t *lengths = from->lengths.items, least = TEXT_LABEL_ROWS + 3;
-    if (from->text.count && (lengths[0] < least || lengths[0] > lengths[1]))
-        return fail("--lengths %lld,%lld: the fewest tokens of a window, at least %lld, and the most",
-                    (long long)lengths[0], (long long)lengths[1], (long long)least);
     int status = 0;
     for (int i = 0; i < from->data.count && !status; i++)
         status = read_data(m, from, from->data.items[i], all);

@@ -32,8 +32,11 @@ typedef struct {
     uint64_t seed;
 } prompt_sources;
 
-/* All prompts of all sources, tokenised. Broken rows are counted on stderr and left out; -1 with a
- * sentence when a file cannot be read or nothing is left. */
+/* -1 with a sentence when `lengths` are no two sizes that windows of text can have. */
+int prompt_sources_check(const prompt_sources *);
+
+/* All prompts of all sources (good ones: prompt_sources_check()), tokenised. Broken rows are
+ * counted on stderr and left out; -1 with a sentence when a file cannot be read or nothing is left. */
 int heads_prompts_read(const model *, const prompt_sources *, heads_prompts *);
 void heads_prompts_free(heads_prompts *);
 /* Of all ids and places: tells one set of prompts from another. */

@@ -403,8 +403,7 @@ int model_check_tokenizer(const model *m)
         return 0;
     if (m->directory)
         return fail("model %s cannot read text: %s/tokenizer.json is missing", m->name, m->directory);
-    return fail("model %s has random weights and no tokenizer, so it cannot read text; `speed` and "
-                "`check` take it", m->name);
+    return model_check_name(m->name, true);
 }
 
 /* Everything after the configuration is known; `files` and `heads` are NULL where random. */

@@ -125,6 +125,25 @@ char *model_preset_heads(const char *name)
     return preset && preset->heads ? program_file(preset->heads) : NULL;
 }
 
+static int fail_unknown(const char *name)
+{
+    char *names = preset_names();
+    fail("model %s: neither a directory nor one of %s", name, names);
+    free(names);
+    return -1;
+}
+
+int model_check_name(const char *name, bool reads_text)
+{
+    const model_preset *preset = find_preset(name);
+    if (!preset)
+        return strchr(name, '/') || is_directory(name) ? 0 : fail_unknown(name);
+    if (reads_text && preset->config.shape.layers)
+        return fail("model %s has random weights and no tokenizer, so it cannot read text; `speed` "
+                    "and `check` take it", name);
+    return 0;
+}
+
 int model_resolve(const char *name, model_config *config, char **directory)
 {
     *directory = NULL;
@@ -147,9 +166,7 @@ int model_resolve(const char *name, model_config *config, char **directory)
         if (!model_config_read(name, config))
             return 0;
     } else {
-        char *names = preset_names();
-        fail("model %s: neither a directory nor one of %s", name, names);
-        free(names);
+        fail_unknown(name);
     }
     free(*directory);
     *directory = NULL;

@@ -4,7 +4,6 @@
 #include "harness/comm.h"
 #include "harness/error.h"
 #include "harness/program_files.h"
-#include "harness/sweep/preset.h"
 #include "harness/records/records.h"
 #include "methods/method.h"
 
@@ -228,11 +227,6 @@ static void find_twins(results *all)
 
 static int read_paper(results *all, const char *preset)
 {
-    bool known = !preset;
-    for (int i = 0; i < preset_count && !known; i++)
-        known = !strcmp(preset_table[i].name, preset);
-    if (!known)
-        return fail("there is no preset '%s'; see 'apbench list presets'", preset);
     if (!preset || strncmp(preset, "paper-", 6))
         return 0;
     all->paper_name = copy_text(preset + 6);

@@ -10,6 +10,8 @@
 /* Where the head of a template that is not the model's may end, and the rest of its last line. */
 enum { MOST_HEAD = 64, MOST_ROLE = 3 };
 
+enum { MOST_TOKENS = 1 << 26 }; /* of a random prompt; sixty-four times what the paper runs */
+
 /* Newlines at the end of a token's text; *others: what else it has. */
 static size_t newlines_of(const model *m, int32_t id, size_t *others)
 {
@@ -171,13 +173,22 @@ int prompt_from_text(const model *m, const char *text, size_t bytes, bool chat, 
     return 0;
 }
 
-int prompt_random(const model *m, int64_t length, int64_t query, uint64_t seed, prompt *p)
+int prompt_check_length(int64_t length, int64_t query)
 {
     if (query < 1)
         return fail("--query %lld: at least 1 token", (long long)query);
     if (length <= query)
-        return fail("a length of %lld tokens leaves no document beside a query of %lld",
-                    (long long)length, (long long)query);
+        return fail("--lengths %lld leaves no document beside a query of %lld", (long long)length,
+                    (long long)query);
+    if (length > MOST_TOKENS)
+        return fail("--lengths %lld: at most %d tokens", (long long)length, MOST_TOKENS);
+    return 0;
+}
+
+int prompt_random(const model *m, int64_t length, int64_t query, uint64_t seed, prompt *p)
+{
+    if (prompt_check_length(length, query))
+        return -1;
     *p = (prompt){.ids = alloc_or_die((size_t)length, sizeof *p->ids),
                   .document = length - query,
                   .query = query};

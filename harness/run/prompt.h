@@ -31,6 +31,9 @@ int prompt_set_anchor_query(const model *, const char *text, size_t bytes, promp
 int prompt_from_text(const model *, const char *text, size_t bytes, bool chat, int64_t query_tokens,
                      prompt *);
 
+/* -1 with a sentence when a random prompt cannot have so many tokens, its query among them. */
+int prompt_check_length(int64_t length, int64_t query);
+
 /* `length` seeded random ids of which the last `query` are the query: what speed runs use. Ids of
  * special tokens do not occur. */
 int prompt_random(const model *, int64_t length, int64_t query, uint64_t seed, prompt *);

@@ -44,7 +44,7 @@ typedef struct sweep {
     int left_out; /* cells that want more hosts than the launch has: another launch's work */
 } sweep;
 
-/* -1 with a sentence when an axis names something that does not exist or is out of range.
+/* Of axes that are good by themselves; -1 with a sentence when a model cannot be read.
  * most_hosts: of the launch; cells with more are left out and counted. */
 int sweep_make(const sweep_axes *, const device *, size_t room, bool shared_device, int most_hosts,
                sweep *);

@@ -75,6 +75,14 @@ static const preset *preset_find(const char *name, const char *command)
     return NULL;
 }
 
+int preset_check(const char *name)
+{
+    for (int i = 0; i < preset_count; i++)
+        if (!strcmp(preset_table[i].name, name))
+            return 0;
+    return fail("there is no preset '%s'; see 'apbench list presets'", name);
+}
+
 int preset_options_parse(const char *usage, const flag *flags, int flag_count, int argc,
                          char **argv)
 {

@@ -11,6 +11,9 @@ typedef struct {
 extern const preset preset_table[];
 extern const int preset_count;
 
+/* -1 with a sentence when no command has a preset of this name. */
+int preset_check(const char *name);
+
 /* options_parse() with the flags of `--preset` (searched in argv) parsed first. The flag table must
  * have a row "preset". argv[0] is the command's name. */
 int preset_options_parse(const char *usage, const flag *flags, int flag_count, int argc,

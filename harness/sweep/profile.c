@@ -37,13 +37,16 @@ const sweep_cell *profile_find(const sweep *sweep, const char *text)
     }
     if (!found)
         fail("--profile '%s': no cell has that in its name (see --dry-run)", text);
-    if (found && found->verdict != CELL_RUNS) {
-        speed_name_cell(sweep, found, name, sizeof name);
-        fail("--profile %s: %s is %s: %s", text, name, cell_verdict_names[found->verdict],
-             found->reason);
-        return NULL;
-    }
     return found;
+}
+
+int profile_check(const sweep *sweep, const sweep_cell *cell)
+{
+    char name[512];
+    if (cell->verdict == CELL_RUNS)
+        return 0;
+    speed_name_cell(sweep, cell, name, sizeof name);
+    return fail("--profile: %s is %s: %s", name, cell_verdict_names[cell->verdict], cell->reason);
 }
 
 static void print_repetition(const char *title, const cell_times *t, int64_t repetition)

@@ -4,8 +4,11 @@
 #include "harness/sweep/speed.h"
 
 /* The cell that a number (as --dry-run lists them, from 1) or a part of a cell's name stands for; NULL
- * with a sentence when there is none, several have it in their name, or it cannot run. */
+ * with a sentence when there is none, or several have it in their name. */
 const sweep_cell *profile_find(const sweep *, const char *text);
+
+/* -1 with a sentence when the cell cannot run. */
+int profile_check(const sweep *, const sweep_cell *);
 
 /* Runs the cell once to warm up, once untouched, and once instrumented inside the device's capture range
  * (cudaProfilerStart and Stop), every range waiting for the device's work in it; prints both times and

@@ -73,7 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     while (count < WORDS && (words[count] = strsep(&rest, "\n")))
         try_word(words[count++]);
     const char *text = NULL;
-    text_list texts = {0}, positional = {0};
+    const char *model = NULL, *reader = NULL;
+    text_list texts = {0}, models = {0}, readers = {0}, methods = {0}, positional = {0};
     size_list sizes = {0};
     int64_t size = 0;
     double seconds = 0;
@@ -82,11 +83,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         {"text", FLAG_TEXT, &text, "T", "a text"},       {"texts", FLAG_TEXTS, &texts, "A,B", "texts"},
         {"size", FLAG_SIZE, &size, "N", "a size"},       {"sizes", FLAG_SIZES, &sizes, "N,N", "sizes"},
         {"seconds", FLAG_NUMBER, &seconds, "S", "time"}, {"on", FLAG_SWITCH, &on, NULL, "a switch"},
+        {"model", FLAG_MODEL, &model, "M", "a model"},   {"models", FLAG_MODELS, &models, "M", "all"},
+        {"reader", FLAG_READER, &reader, "M", "a model"}, {"readers", FLAG_READERS, &readers, "M", "all"},
+        {"methods", FLAG_METHODS, &methods, "M", "methods"},
     };
     int parsed = options_parse("fuzz [FLAGS]", flags, FLAG_COUNT(flags), count, words, &positional);
     MUST(parsed >= 0 || *fail_text());
     MUST(size >= 0 && seconds >= 0);
+    MUST((!text || *text) && (!model || *model) && (!reader || strcmp(reader, "tiny")));
     text_list_free(&texts);
+    text_list_free(&models);
+    text_list_free(&readers);
+    text_list_free(&methods);
     text_list_free(&positional);
     free(sizes.items);
     free(copy);
