@@ -20,20 +20,40 @@ trains_and_measures() {
         [ "$(awk '/^(0|1|mean) / && NF == 4 && $2 >= 0 && $2 <= 1' "$SCRATCH/measure" | wc -l)" = 3 ]
 }
 
-# The same, killed once it has written its first state.
-goes_on_after_kill() {
-    train --steps 40 --out "$SCRATCH/unbroken" >/dev/null || return 1
-    "${training[@]}" --steps 40 --out "$SCRATCH/killed" >/dev/null & # the program itself: of a function, kill meets the shell
-    local pid=$!
+# goes_on_after SIGNAL STATUS: the same, sent a signal once it has written its first state.
+goes_on_after() {
+    local out=$SCRATCH/sent$1 pid status
+    [ -e "$SCRATCH/unbroken" ] || train --steps 40 --out "$SCRATCH/unbroken" >/dev/null || return 1
+    "${training[@]}" --steps 40 --out "$out" >/dev/null 2>"$out.err" & # the program itself: of a function, kill meets the shell
+    pid=$!
     for _ in $(seq 3000); do
-        [ -e "$SCRATCH/killed.state" ] && break
+        [ -e "$out.state" ] && break
         sleep 0.01
     done
-    kill -9 $pid
+    kill -"$1" $pid
     wait $pid 2>/dev/null
-    [ -e "$SCRATCH/killed.state" ] || { echo "it was over before it was killed"; return 1; }
-    [ ! -e "$SCRATCH/killed" ] || { echo "it was over before it was killed"; return 1; }
-    train --steps 40 --out "$SCRATCH/killed" >/dev/null && cmp "$SCRATCH/unbroken" "$SCRATCH/killed"
+    status=$?
+    [ -e "$out.state" ] && [ ! -e "$out" ] || { echo "it was over before the signal"; return 1; }
+    [ $status = "$2" ] || { echo "status $status: $(cat "$out.err")"; return 1; }
+    train --steps 40 --out "$out" >/dev/null && cmp "$SCRATCH/unbroken" "$out"
+}
+
+# said REASON STEPS OUT: the last line says why it stopped, after how many prompts, and what it goes on from.
+said() {
+    tail -n 1 "$3.err" |
+        grep -q "^apbench: stopped by $1: $2 prompts are learned from, and the same command goes on from $3.state$" ||
+        { cat "$3.err"; return 1; }
+}
+
+# leaves REASON STEPS FLAGS...: a training that stops before its end fails, with nothing but its state written.
+leaves() {
+    local out=$SCRATCH/left status reason=$1 steps=$2
+    shift 2
+    rm -f "$out"*
+    train --out "$out" "$@" >/dev/null 2>"$out.err"
+    status=$?
+    [ $status = 1 ] && [ -e "$out.state" ] && [ ! -e "$out" ] || { echo "status $status"; return 1; }
+    said "$reason" "$steps" "$out"
 }
 
 eval_reads_what_train_wrote() {
@@ -55,8 +75,8 @@ layouts_are_measured() {
 }
 
 trains_in_a_layout() {
-    train --labels query --out "$SCRATCH/blocks" --hosts 2 --layout apb:compressor=query --stop-after 4 &&
-        [ -e "$SCRATCH/blocks.state" ] && [ ! -e "$SCRATCH/blocks" ] || return 1
+    train --labels query --out "$SCRATCH/blocks" --hosts 2 --layout apb:compressor=query --stop-after 4
+    [ $? = 1 ] && [ -e "$SCRATCH/blocks.state" ] && [ ! -e "$SCRATCH/blocks" ] || return 1
     train --labels query --out "$SCRATCH/blocks" 2>"$SCRATCH/errors" && return 1 # another layout
     grep -q "another training" "$SCRATCH/errors" || return 1
     train --labels query --out "$SCRATCH/blocks" --hosts 2 --layout apb:compressor=query >/dev/null &&
@@ -95,7 +115,11 @@ wrong_uses_are_refused() {
 
 check heads_samples makes_samples
 check heads_train_and_measure trains_and_measures
-check heads_go_on_after_kill goes_on_after_kill
+check heads_go_on_after_kill goes_on_after KILL 137
+check heads_go_on_after_a_signal goes_on_after TERM 1
+check heads_say_what_a_signal_left said SIGTERM "[0-9]* of 40" "$SCRATCH/sentTERM"
+check heads_stop_after leaves --stop-after "4 of 10" --stop-after 4
+check heads_time_limit leaves --time-limit "1 of 10" --time-limit 1e-9
 check heads_eval_reads eval_reads_what_train_wrote
 check heads_measured_in_layouts layouts_are_measured
 check heads_trained_in_a_layout trains_in_a_layout

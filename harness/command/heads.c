@@ -300,8 +300,6 @@ static int train(heads_flags *f, device *dev)
     if (!status)
         status = heads_train(m, &prompts, &f->train, &heads);
     free(layout);
-    if (status > 0)
-        fprintf(stderr, "apbench: stopped as asked; the same command goes on\n");
     if (!status)
         fprintf(stderr, "apbench: wrote %s\n", f->train.out);
     if (!status && held.count)
@@ -311,7 +309,7 @@ static int train(heads_flags *f, device *dev)
     heads_prompts_free(&prompts);
     if (m)
         model_close(m);
-    return status < 0 ? -1 : 0;
+    return status;
 }
 
 static int check_train(heads_flags *f)

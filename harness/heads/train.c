@@ -2,6 +2,7 @@
 #include "harness/heads/train.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,12 +274,37 @@ static void prompt_learned(void *argument, int slot)
             left);
 }
 
-static bool leaves(const training *t)
+/* ---- Leaving early ---- */
+
+static volatile sig_atomic_t signal_caught; /* its number; 0: none */
+
+static void catch_signal(int number)
+{
+    signal_caught = number;
+}
+
+/* One that the shell has this program ignore stays so; a second one does as it always did. */
+static void listen_to(int number, struct sigaction *before)
+{
+    struct sigaction ours = {.sa_handler = catch_signal, .sa_flags = SA_RESETHAND | SA_RESTART};
+    sigaction(number, NULL, before);
+    if (before->sa_handler != SIG_IGN)
+        sigaction(number, &ours, NULL);
+}
+
+/* What makes the training leave before its end, or NULL. */
+static const char *reason_to_leave(const training *t)
 {
     const train_settings *s = t->settings;
-    return t->step < s->schedule.steps &&
-           ((s->stop_after && t->step - t->first_step == s->stop_after) ||
-            (s->time_limit > 0 && monotonic_seconds() - t->began > s->time_limit));
+    if (t->step == s->schedule.steps)
+        return NULL;
+    if (signal_caught)
+        return signal_caught == SIGINT ? "SIGINT" : "SIGTERM";
+    if (s->stop_after && t->step - t->first_step == s->stop_after)
+        return "--stop-after";
+    if (s->time_limit > 0 && monotonic_seconds() - t->began > s->time_limit)
+        return "--time-limit";
+    return NULL;
 }
 
 static int train_steps(training *t, pipeline *line, const char *state)
@@ -291,14 +317,17 @@ static int train_steps(training *t, pipeline *line, const char *state)
         if (pipeline_run(line, prompt_of_step(t)))
             return -1;
         t->step++;
-        bool leave = leaves(t);
-        if (leave || t->step % s->save_every == 0) {
+        const char *reason = reason_to_leave(t);
+        if (reason || t->step % s->save_every == 0) {
             pipeline_finish(line);
             if (write_state(t, state))
                 return -1;
         }
-        if (leave)
+        if (reason) {
+            fail("stopped by %s: %lld of %lld prompts are learned from, and the same command goes on "
+                 "from %s", reason, (long long)t->step, (long long)s->schedule.steps, state);
             return 1;
+        }
     }
     pipeline_finish(line);
     return 0;
@@ -332,7 +361,13 @@ static int run_steps(training *t, const char *state)
         return -1;
     t->first_step = t->step;
     t->began = t->said = monotonic_seconds();
+    struct sigaction interrupt, terminate;
+    signal_caught = 0;
+    listen_to(SIGINT, &interrupt);
+    listen_to(SIGTERM, &terminate);
     int status = train_steps(t, line, state);
+    sigaction(SIGINT, &interrupt, NULL);
+    sigaction(SIGTERM, &terminate, NULL);
     if (status >= 0)
         say_times(t, pipeline_seconds(line));
     pipeline_close(line);

@@ -19,7 +19,8 @@ typedef struct {
     double smoothness;  /* of the loss, between neighbours of an update; 0.0025 in Locret */
     int64_t save_every; /* steps between states written */
     int64_t stop_after; /* leaves after so many steps of this call, state written; 0: never */
-    double time_limit;  /* leaves alike after so many seconds of this call; 0: never */
+    double time_limit;  /* leaves alike after so many seconds of this call; 0: never. And at SIGINT
+                         * and SIGTERM, but for a second one, which ends the program */
     int threads;        /* that learn, beside the model's */
     uint64_t seed;      /* of the first weights and of the order of prompts */
     const heads_layout *layout; /* where features come from; NULL: the whole prompt */
@@ -29,7 +30,8 @@ typedef struct {
 
 /* Trains, or goes on from OUT.state, where it was made with the same settings, prompts and model;
  * writes OUT and removes the state at the end. Resumed runs end in the same bits. heads (to be freed)
- * are as OUT holds them. Returns 0 done, 1 left by stop_after or time_limit, -1 with a sentence. */
+ * are as OUT holds them. Returns 0 done, 1 left early with its state written, -1 failed; 1 and -1
+ * with a sentence. */
 int heads_train(const model *, const heads_prompts *, const train_settings *, retaining_heads *);
 
 /* Sums over prompts; means are sums / prompts. */
