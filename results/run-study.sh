@@ -1,6 +1,7 @@
 #!/bin/bash
 # The study of accuracy on the default model, unattended: the presets `exact`, `study`, `ablation`,
-# `compressors`, `budgets` and `blocks` of `apbench eval`, one after another, and the pages made of them.
+# `compressors`, `budgets`, `recent` and `blocks` of `apbench eval`, one after another, and the pages made of
+# them.
 #
 #     results/run-study.sh [PRESET...]        only these, in this order
 #
@@ -27,7 +28,7 @@ program=$(realpath -m "${BUILD:-build}/apbench")
 folder=${OUT:-results/local/study} pages=${OUT:-results/local/study}/pages
 [ -x "$program" ] || { echo "run-study: $program is not there: run make first" >&2; exit 2; }
 mkdir -p "$pages" || exit 2
-[ $# -gt 0 ] || set -- exact study ablation compressors budgets blocks
+[ $# -gt 0 ] || set -- exact study ablation compressors budgets recent blocks
 workers=${WORKERS:+--workers $WORKERS}
 began=$SECONDS failed=0
 
@@ -37,7 +38,7 @@ against() {
     study) echo flash,star ;;
     ablation) echo flash,apb:compressor=retaining,apb:compressor=random ;;
     compressors) echo flash,star,apb:compressor=random ;;
-    budgets) echo flash,apb:anchor=128:passing=64 ;;
+    budgets | recent) echo flash,apb:anchor=128:passing=64 ;;
     blocks) echo flash,star:anchor=128 ;;
     *) echo flash ;;
     esac

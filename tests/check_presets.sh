@@ -40,6 +40,7 @@ check "preset ablation" rows 110 --preset ablation
 check "preset exact" rows 21 --preset exact
 check "preset compressors" rows 88 --preset compressors
 check "preset budgets" rows 165 --preset budgets
+check "preset recent" rows 132 --preset recent
 check "preset blocks" rows 99 --preset blocks
 check "sums of a dry run" sums
 check "a dry run writes nothing" nothing_written

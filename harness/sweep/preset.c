@@ -47,6 +47,10 @@ const preset preset_table[] = {
      "apb:anchor=128:passing=64:recent=16,apb:anchor=128:passing=64:recent=32,"
      "apb:anchor=128:passing=64:recent=48 "
      "--hosts 8 --lengths 4K " OWN_TASKS "--samples 50"},
+    {"recent", "eval", "whether the last keys of a block are worth passing, on other samples than `budgets`",
+     "--models smollm2 --methods flash,apb:anchor=128:passing=64,"
+     "apb:anchor=128:passing=64:recent=32,apb:anchor=128:passing=64:compressor=recency "
+     "--hosts 8 --lengths 2K,4K,8K " OWN_TASKS "--samples 50 --seed 43"},
     {"blocks", "eval", "the length of blocks alone: 2 to 16 hosts at 4K, anchor and passing fixed",
      "--models smollm2 --methods flash,star:anchor=128,apb:anchor=128:passing=64 "
      "--hosts 2,4,8,16 --lengths 4K " OWN_TASKS "--samples 50"},
