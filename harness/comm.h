@@ -40,7 +40,7 @@ struct comm_driver {
 
     /* Joins the launch (MPI_Init for mpi); ranks = how many hosts there can be (INT_MAX for
      * sim). The device is not open yet: where several ranks share a machine, dev->ordinal is set
-     * to this one's. */
+     * to this one's, or, where they share its memory, dev->neighbours. */
     int (*open)(const comm_driver *, device *, int *ranks, bool *leader);
     void (*close)(const comm_driver *);
     /* Ends all processes of the launch now, since this one failed. Returns only in sim. */

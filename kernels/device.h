@@ -74,6 +74,8 @@ struct device {
     int threads;        /* CPU threads that it uses, known once open */
     bool on_cores;      /* it computes with these threads: processes of one machine share cores out */
     int ordinal;        /* which of several of its kind; set before open */
+    int neighbours;     /* other processes of the launch that take memory from the same machine; where
+                         * machines differ, the most on any, so that all judge alike; set before open */
     uint64_t flops; /* counted by gemm and attention (visible pairs, never tiles) */
 
     /* Opens or closes the device. threads <= 0 means all that the machine has. */

@@ -158,8 +158,9 @@ measure_links() {
 }
 
 # In cells send_recv has few blocks (harness/comm/nccl/process.h), so that attention beside it keeps its
-# multiprocessors, and collectives what NCCL chooses by itself, as torch has it. All with as many as NCCL
-# would choose: what few cost send_recv, and what is compared with torch on equal terms.
+# multiprocessors, and collectives what NCCL chooses by itself, as torch has it. With as many as NCCL would
+# choose: what few cost send_recv, and what of it is compared with torch on equal terms. Collectives are
+# told the same here, so they are compared as cells have them.
 wide_links() {
     [ "$comm" = nccl ] || { echo "only NCCL's transfers have blocks"; return 77; }
     if [ ! -s "$folder/info-wide.txt" ]; then

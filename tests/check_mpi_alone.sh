@@ -86,6 +86,27 @@ rows "an arena that does not fit one host" 0 "$csv" ',oom,"?host [01]: out of me
     $launch "$program" 1 8000000 speed $threads --models tiny --methods ring,star --hosts 2 \
     --lengths 16K --reps 1 --out "$csv"
 
+# What a machine has is all its ranks': in each of these it would do for one. flash is on one host, and
+# the others hold nothing but weights.
+csv=$SCRATCH/machine.csv
+rows "hosts that do not fit beside each other" 0 "$csv" ',oom,"?4 processes on one machine need [0-9]+ bytes' 1 \
+    timeout -k 5 60 mpirun -n 4 "$program" 0 free:20000000 speed $threads --models tiny \
+    --methods flash,ring --hosts 4 --lengths 8K --reps 1 --warmup 0 --out "$csv"
+rows "where one has its row" 0 "$csv" ',ok,' 1 true
+says "weights that do not fit beside each other" \
+    "apbench: host 1: out of memory: the weights of yi-sharded-f32 * in each of 2 processes of one machine*" \
+    $launch "$program" 1 free:400000 generate $threads --model $random --prompt "<1><2>"
+csv=$SCRATCH/eval-machine.csv
+rows "and of an eval" 0 "$csv" ',oom,"?host 1: out of memory: .* in each of 2 processes of one machine' 2 \
+    $launch "$program" 1 free:200000000 eval $threads --layers 1 --tasks niah_single_1 --methods flash,star \
+    --hosts 2 --lengths 512 --samples 1 --out "$csv"
+timeout -k 5 60 mpirun -n 1 "$program" 0 free:400000 generate $threads --model $random --prompt "<1><2>" \
+    </dev/null >"$SCRATCH/out" 2>&1 && echo "ok mpi alone: weights that fit alone" ||
+    echo "not ok mpi alone: weights that fit alone: $(tail -c 300 "$SCRATCH/out")"
+$launch "$program" 0 free:1000000 info $threads --sizes 1K,32K,100K </dev/null >"$SCRATCH/out" 2>&1
+grep -q '^note  *1 larger sizes are left out' "$SCRATCH/out" && echo "ok mpi alone: transfers that do not fit" ||
+    echo "not ok mpi alone: transfers that do not fit: $(tail -c 300 "$SCRATCH/out")"
+
 for command in "speed --models tiny" "eval --tasks niah_single_1" \
     "generate --model $random --prompt <1><2>"; do
     says "a bad flag of ${command%% *} is said once" "apbench: there is no flag --nonsense*" \

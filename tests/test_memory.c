@@ -23,8 +23,8 @@ static const char *const methods[] = {"flash", "ring", "zigzag", "ulysses", "sta
                                       "apb:schedule=table14"};
 enum { METHODS = sizeof methods / sizeof *methods };
 
-static void judge(const model *m, const device *dev, const char *method, int hosts, int64_t length,
-                  size_t room, sweep_cell *s)
+static void judge_at(const model *m, const device *dev, const char *method, int hosts, int64_t length,
+                     size_t room, bool shared_device, sweep_cell *s)
 {
     *s = (sweep_cell){.length = length, .cell = {.hosts = hosts, .seed = 1}};
     cr_assert_eq(method_parse(method, &s->cell), 0);
@@ -34,7 +34,13 @@ static void judge(const model *m, const device *dev, const char *method, int hos
     prompt_to_cell(&p, &s->cell);
     prompt_free(&p);
     cr_assert(!s->cell.method->resolve || !s->cell.method->resolve(&s->cell), "%s", fail_text());
-    sweep_cell_judge(s, m, dev, room, true, 1);
+    sweep_cell_judge(s, m, dev, room, shared_device, 1);
+}
+
+static void judge(const model *m, const device *dev, const char *method, int hosts, int64_t length,
+                  size_t room, sweep_cell *s)
+{
+    judge_at(m, dev, method, hosts, length, room, true, s);
 }
 
 /* An H100 of 80 GB shows 79.1 GiB; with the context, kernels and workspaces some 78 are left. */
@@ -64,6 +70,39 @@ Test(memory, eight_hosts_of_llama_on_one_gpu)
                              (long long)lengths[l] >> 10, s.reason);
         }
         printf("\n");
+    }
+    model_close(m);
+}
+
+/* Processes of a launch share the memory of their machine: all of them hold the weights, but only hosts
+ * of the cell the rest. Judged to the byte: alone, as many hosts as processes, one host of several, and
+ * more hosts than one machine has. */
+Test(memory, ranks_of_one_machine)
+{
+    static const struct {
+        const char *method;
+        int hosts, processes;
+    } cases[] = {{"ring", 4, 1}, {"ring", 4, 4}, {"star", 2, 4}, {"flash", 1, 4}, {"apb", 8, 4}};
+    model *m = model_open("llama-3.1-8b", NULL, 2, 1, NULL);
+    cr_assert(m, "%s", fail_text());
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int hosts = cases[i].hosts, processes = cases[i].processes;
+        device dev = *device_find("cpu");
+        sweep_cell s;
+        judge_at(m, &dev, cases[i].method, hosts, 32 << 10, SIZE_MAX, false, &s);
+        cr_assert_eq(s.verdict, CELL_RUNS, "%s", s.reason);
+        run_memory one = s.memory;
+        size_t there = (size_t)(hosts < processes ? hosts : processes);
+        size_t zones = hosts <= processes ? one.zone_sum : there * one.zone_largest;
+        size_t least = (size_t)processes * one.weights + there * one.shared + zones;
+        dev.neighbours = processes - 1;
+        judge_at(m, &dev, cases[i].method, hosts, 32 << 10, least, false, &s);
+        cr_expect_eq(s.verdict, CELL_RUNS, "%s on %d hosts, %d processes: %s", cases[i].method, hosts,
+                     processes, s.reason);
+        judge_at(m, &dev, cases[i].method, hosts, 32 << 10, least - 1, false, &s);
+        cr_expect_eq(s.verdict, CELL_OOM);
+        cr_expect_eq(!strstr(s.reason, "processes on one machine"), processes == 1, "%s", s.reason);
+        cr_expect(strstr(s.reason, format_text("%zu bytes", least)), "%s", s.reason);
     }
     model_close(m);
 }

@@ -136,6 +136,49 @@ Test(weights, a_model_is_named_after_its_directory)
     }
 }
 
+static char *origin_of(device *dev)
+{
+    model *m = model_open(weights_directory, dev, 1, 7, NULL);
+    cr_assert(m, "%s", fail_text());
+    char *origin = copy_text(m->origin);
+    model_close(m);
+    return origin;
+}
+
+/* Who the weights are: loaded or described, and as often as they are opened, the same until a value or
+ * the configuration changes; its keys may move. */
+Test(weights, other_weights_at_the_same_path_have_another_origin)
+{
+    write_checkpoint(weights_directory, &small_checkpoint);
+    char *path = realpath(weights_directory, NULL), *file = format_text("%s/model.safetensors", path);
+    char *first = origin_of(weights_device);
+    cr_expect_eq(strlen(first), strlen(path) + 13);
+    cr_expect(!strncmp(first, path, strlen(path)) && first[strlen(path)] == '#', "%s", first);
+    cr_expect_str_eq(origin_of(NULL), first);
+
+    size_t bytes;
+    uint64_t header;
+    uint8_t *content = read_file(file, &bytes);
+    memcpy(&header, content, sizeof header);
+    content[sizeof header + header] ^= 1;
+    write_file(file, content, bytes);
+    char *other = origin_of(NULL);
+    cr_expect_str_neq(other, first, "another value");
+    content[sizeof header + header] ^= 1;
+    write_file(file, content, bytes);
+    cr_expect_str_eq(origin_of(NULL), first);
+
+    char *text = read_file(format_text("%s/config.json", path), &bytes);
+    char *members = text + 1, *end = strrchr(text, '}');
+    cr_assert(text[0] == '{' && end);
+    *end = 0;
+    write_text(weights_directory, "config.json", format_text("{\"revision\": 5, %s}", members));
+    other = origin_of(NULL);
+    cr_expect_str_neq(other, first, "another configuration");
+    write_text(weights_directory, "config.json", format_text("{%s, \"revision\": 5}", members));
+    cr_expect_str_eq(origin_of(NULL), other, "keys in another order");
+}
+
 /* ---- Memory ---- */
 
 static device limited; /* the cpu device with less memory */

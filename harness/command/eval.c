@@ -96,7 +96,7 @@ int command_eval(int argc, char **argv)
     s.leader = m.leader;
     s.apart = workers_count() > 1;
     s.threads = m.threads;
-    s.exact_room /= (size_t)workers_count();
+    s.exact_room /= (size_t)(workers_count() * (1 + m.dev->neighbours));
     identity_read(&s.id, m.dev);
     size_t total;
     m.dev->memory(m.dev, &s.room, &total); /* all have opened the device, none a model */

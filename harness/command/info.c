@@ -212,9 +212,9 @@ static int measure_links(const machine *m, const size_list *sizes)
     m->dev->memory(m->dev, &room, &total);
     if (m->driver->share(m->driver, &room, sizeof room)) /* all choose the same sizes */
         return -1;
-    /* Hosts on CPUs, and ranks that share a GPU, may all be on this machine and share its memory. */
+    /* Hosts of one machine share its memory; so may all ranks that share a GPU. */
     const char *remark = m->driver->remark ? m->driver->remark(m->driver) : NULL;
-    room /= m->driver->device && !remark ? 2 : 2 * (size_t)hosts;
+    room /= 2 * (size_t)(remark ? hosts : 1 + m->dev->neighbours);
     link_times *times = alloc_or_die((size_t)sizes->count, sizeof *times);
     int count = fitting_sizes(sizes, hosts, room, times);
     int status = count ? 0 : fail("no memory for transfers of any of these sizes");

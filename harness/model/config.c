@@ -3,6 +3,7 @@
  * scaling, sliding windows, quantised weights) is refused by name rather than passed over. Keys and
  * defaults are those of transformers' LlamaConfig and Qwen2Config; Yi's checkpoints are "llama". */
 #include "harness/error.h"
+#include "harness/fnv.h"
 #include "harness/model/json_file.h"
 #include "harness/model/model.h"
 
@@ -204,12 +205,22 @@ static int read_config(const char *path, const json_t *root, model_config *confi
     return read_stop_ids(path, root, config);
 }
 
+/* As the keys stand, whatever their order. */
+static uint64_t hash_of(uint64_t hash, const json_t *root)
+{
+    char *text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    hash = text ? fnv1a(hash, text, strlen(text)) : hash;
+    free(text);
+    return hash;
+}
+
 int model_config_read(const char *directory, model_config *config)
 {
     memset(config, 0, sizeof *config);
     char *path = format_text("%s/config.json", directory);
     json_t *root = read_json_file(path, MOST_CONFIG_BYTES);
     int status = root ? read_config(path, root, config) : -1;
+    config->hash = hash_of(FNV_START, root);
     json_decref(root);
     free(path);
     if (status)
@@ -218,6 +229,7 @@ int model_config_read(const char *directory, model_config *config)
     if (!access(path, F_OK) || errno != ENOENT) {
         root = read_json_file(path, MOST_CONFIG_BYTES);
         status = root ? read_stop_ids(path, root, config) : -1;
+        config->hash = hash_of(config->hash, root);
         json_decref(root);
     }
     free(path);

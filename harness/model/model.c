@@ -272,22 +272,6 @@ static int retaining_width(const model *m, const safetensors *set)
     return (int)first->shape[0];
 }
 
-/* FNV-1a over words of 64 bits. */
-static uint64_t hash_of(const safetensors *set)
-{
-    uint64_t hash = FNV_START;
-    for (int64_t i = 0; i < safetensors_count(set); i++) {
-        const tensor *one = safetensors_at(set, i);
-        for (uint64_t at = 0, bytes = one->end - one->begin; at < bytes; at += sizeof hash) {
-            uint64_t word = 0;
-            memcpy(&word, one->data + at, bytes - at < sizeof word ? bytes - at : sizeof word);
-            hash = (hash ^ word) * FNV_PRIME;
-            hash ^= hash >> 32;
-        }
-    }
-    return hash;
-}
-
 static int load_retaining(model *m, const safetensors *set)
 {
     char name[NAME_BYTES];
@@ -411,7 +395,7 @@ static int open_weights(model *m, const safetensors *files, const safetensors *h
 {
     if (heads) {
         m->retaining_width = retaining_width(m, heads);
-        m->heads_hash = hash_of(heads);
+        m->heads_hash = model_values_hash(FNV_START, heads, UINT64_MAX);
     } else if (m->random) {
         m->retaining_width = RANDOM_RETAINING_WIDTH;
     }
@@ -445,7 +429,6 @@ model *model_open(const char *name, device *dev, int layers, uint64_t seed,
     model *m = alloc_or_die(1, sizeof *m);
     m->name = model_name(name);
     m->directory = directory;
-    m->origin = model_origin(name, directory, retaining_heads);
     m->config = config;
     m->dev = dev;
     m->random = !directory;
@@ -468,8 +451,11 @@ model *model_open(const char *name, device *dev, int layers, uint64_t seed,
         status = -1;
     if (!status && heads_path && !(heads = safetensors_open(heads_path)))
         status = -1;
-    if (!status)
+    if (!status) {
+        uint64_t hash = files ? model_values_hash(config.hash, files, HASHED_BYTES) : 0;
+        m->origin = model_origin(name, directory, hash, retaining_heads);
         status = open_weights(m, files, heads, seed);
+    }
     safetensors_close(files);
     safetensors_close(heads);
     free(heads_path);

@@ -20,6 +20,7 @@ typedef struct {
     /* Tokens of the family's chat head, for random weights, which have no tokenizer; APB puts the
      * query behind it (reference code: 16 for Llama, 24 for Qwen, 0 for Yi). */
     int head_tokens;
+    uint64_t hash; /* of what was read; 0 where nothing was */
 } model_config;
 
 /* Device pointers; matrices [out, in] in the activation type, norms float32. */
@@ -45,7 +46,7 @@ typedef struct {
     void *lm_head;     /* [vocab, hidden]; == embedding when tied */
     float *final_norm; /* [hidden] */
     layer_weights *layer;
-    char *origin;        /* "" for presets; else the directory and the heads given: who the weights are */
+    char *origin;        /* who the weights are: names.h */
     int retaining_width; /* hidden width of the retaining heads; 0 = none loaded */
     uint64_t heads_hash; /* of their file's values; 0 = none, or random ones */
     tokenizer *tokens;   /* NULL for random weights */

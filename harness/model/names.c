@@ -2,6 +2,7 @@
 #include "harness/model/names.h"
 
 #include "harness/error.h"
+#include "harness/fnv.h"
 #include "harness/model/model.h"
 
 #include <stdbool.h>
@@ -29,12 +30,39 @@ char *model_name(const char *path)
     return part;
 }
 
-char *model_origin(const char *name, const char *directory, const char *heads)
+/* FNV-1a over words of 64 bits. */
+uint64_t model_values_hash(uint64_t hash, const safetensors *set, uint64_t most)
+{
+    for (int64_t i = 0; i < safetensors_count(set); i++) {
+        const tensor *one = safetensors_at(set, i);
+        uint64_t bytes = one->end - one->begin;
+        bytes = bytes < most ? bytes : most;
+        for (uint64_t at = 0; at < bytes; at += sizeof hash) {
+            uint64_t word = 0;
+            memcpy(&word, one->data + at, bytes - at < sizeof word ? bytes - at : sizeof word);
+            hash = (hash ^ word) * FNV_PRIME;
+            hash ^= hash >> 32;
+        }
+    }
+    return hash;
+}
+
+/* `text`, which is freed, and behind it a part of the hash. */
+static char *with_hash(char *text, uint64_t hash)
+{
+    char *longer = format_text("%s#%012llx", text, (unsigned long long)(hash >> 16));
+    free(text);
+    return longer;
+}
+
+char *model_origin(const char *name, const char *directory, uint64_t hash, const char *heads)
 {
     bool preset = !directory;
     for (int i = 0; i < model_preset_count; i++)
         preset |= !strcmp(model_presets[i].name, name);
     char *full = preset ? NULL : realpath(directory, NULL), *full_heads = NULL;
+    if (full)
+        full = with_hash(full, hash);
     if (heads)
         full_heads = realpath(heads, NULL);
     char *text = format_text("%s%s%s", full ? full : "", full_heads ? "+" : "",
@@ -46,6 +74,6 @@ char *model_origin(const char *name, const char *directory, const char *heads)
 
 char *model_weights(const char *origin, uint64_t heads_hash)
 {
-    return heads_hash ? format_text("%s#%012llx", origin, (unsigned long long)(heads_hash >> 16))
-                      : copy_text(origin);
+    char *text = copy_text(origin);
+    return heads_hash ? with_hash(text, heads_hash) : text;
 }

@@ -23,8 +23,9 @@ static const record_column speed_columns[SPEED_COLUMNS] = {
     [SPEED_SEED] = {"seed", true, "", "seed of random weights and random choices"},
     [SPEED_NEW_TOKENS] = {"new_tokens", true, "tokens", "tokens made: the first ends the prefill, the others are the decode"},
     [SPEED_WEIGHTS] = {"weights", true, "",
-        "the model's directory, and the file of retaining heads given; empty for presets; #HASH of the "
-        "heads' values where the method looks at them"},
+        "the model's directory with #HASH of its configuration and the beginning of each tensor, and the "
+        "file of retaining heads given; empty for presets; #HASH of the heads' values where the method "
+        "looks at them"},
     [SPEED_VARIANT] = {"variant", false, "",
         "the method's options as the command named them; empty: all defaults"},
     [SPEED_MODEL_LAYERS] = {"model_layers", false, "", "layers that the whole model has"},
@@ -97,8 +98,9 @@ static const record_column accuracy_columns[ACCURACY_COLUMNS] = {
     [ACCURACY_THREADS] = {"threads", true, "",
         "CPU threads of the device, which workers share out; of mpi those of a process"},
     [ACCURACY_WEIGHTS] = {"weights", true, "",
-        "the model's directory, and the file of retaining heads given; empty for presets; #HASH of the "
-        "heads' values where the method looks at them"},
+        "the model's directory with #HASH of its configuration and the beginning of each tensor, and the "
+        "file of retaining heads given; empty for presets; #HASH of the heads' values where the method "
+        "looks at them"},
     [ACCURACY_SOURCE] = {"source", true, "", "official file or haystack given; empty: own samples from the default text"},
     [ACCURACY_CHAT] = {"chat", true, "", "1 when prompts are in the model's chat template"},
     [ACCURACY_FIDELITY] = {"fidelity", true, "", "1 when first tokens and the last layer's output are compared with flash"},

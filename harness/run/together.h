@@ -6,7 +6,8 @@
 #include "harness/model/model.h"
 
 /* model_open() on every process. NULL on all of them when one cannot, with "host R: ..." of the first
- * (model_open()'s own sentence in a launch of one process). */
+ * (model_open()'s own sentence in a launch of one process). Neighbours load at the same time: whether a
+ * machine has memory for the weights of all is known before any begins. */
 model *model_open_together(const comm_driver *, const char *name, device *, int layers,
                            uint64_t seed, const char *retaining_heads);
 

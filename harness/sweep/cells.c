@@ -9,6 +9,16 @@
 
 const char *const cell_verdict_names[] = {"ok", "unsupported", "oom", "too-big-to-simulate"};
 
+/* Bytes of one machine: all its processes hold the weights, and those that are hosts of the cell the
+ * rest. Which hosts they are is the launcher's choice: at worst the largest. */
+static size_t machine_bytes(const run_memory *memory, int hosts, int processes)
+{
+    size_t there = (size_t)(hosts < processes ? hosts : processes);
+    size_t zones = there * memory->zone_largest;
+    zones = zones < memory->zone_sum ? zones : memory->zone_sum;
+    return (size_t)processes * memory->weights + there * memory->shared + zones;
+}
+
 void sweep_cell_judge(sweep_cell *s, const model *described, const device *dev, size_t room,
                       bool shared_device, int64_t new_tokens)
 {
@@ -24,6 +34,8 @@ void sweep_cell_judge(sweep_cell *s, const model *described, const device *dev, 
     }
     size_t base = s->memory.weights + s->memory.shared;
     size_t real = base + s->memory.zone_largest, simulated = base + s->memory.zone_sum;
+    int processes = 1 + dev->neighbours;
+    size_t together = machine_bytes(&s->memory, c->hosts, processes);
     s->verdict = CELL_RUNS;
     if (device_check_head_dim(dev, c->shape.head_dim)) {
         s->verdict = CELL_UNSUPPORTED;
@@ -32,6 +44,11 @@ void sweep_cell_judge(sweep_cell *s, const model *described, const device *dev, 
         s->verdict = CELL_OOM;
         snprintf(s->reason, sizeof s->reason, "a host needs %zu bytes, the device has %zu", real,
                  room);
+    } else if (together > room) {
+        s->verdict = CELL_OOM;
+        snprintf(s->reason, sizeof s->reason,
+                 "%d processes on one machine need %zu bytes (a host %zu), it has %zu", processes,
+                 together, real, room);
     } else if (shared_device && simulated > room) {
         s->verdict = CELL_TOO_BIG;
         snprintf(s->reason, sizeof s->reason,

@@ -22,9 +22,9 @@ typedef struct {
     double flops_largest; /* of the busiest host */
 } sweep_cell;
 
-/* Judges whether the device serves a resolved cell, and has room for it: sets verdict, reason, memory
- * and FLOPs. room = bytes that the device had free before anything was loaded; shared_device: one
- * device simulates all hosts. */
+/* Judges whether the device serves a resolved cell, and has room for it and for what its neighbours
+ * take at the same time: sets verdict, reason, memory and FLOPs. room = bytes that the device had free
+ * before anything was loaded; shared_device: one device simulates all hosts. */
 void sweep_cell_judge(sweep_cell *, const model *described, const device *, size_t room,
                       bool shared_device, int64_t new_tokens);
 

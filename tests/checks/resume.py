@@ -8,6 +8,7 @@ repetitions. Prints `ok NAME` or `not ok NAME: why`.
 import csv
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 
@@ -36,6 +37,26 @@ def whole_lines(path):
 def cells(path):
     with open(path, encoding="utf-8", newline="") as file:
         return [tuple(row[name] for name in INPUTS) for row in csv.DictReader(file)]
+
+
+def check_other_weights(log):
+    """Weights that are replaced are run again, and once."""
+    model, out = SCRATCH / "model", SCRATCH / "replaced.csv"
+    shutil.copytree("tests/data/checkpoints/yi-sharded-f32", model)
+    sweep = [PROGRAM, "speed", "--models", str(model), "--methods", "ring", "--hosts", "2", "--lengths",
+             "256", "--reps", "1", "--warmup", "0", "--new-tokens", "2", "--threads", "1", "--out", str(out)]
+    shard = min(model.glob("*.safetensors"))
+    rows = []
+    for replaced in (False, False, True, True):
+        content = bytearray(shard.read_bytes())
+        at = 8 + int.from_bytes(content[:8], "little")
+        content[at] = replaced
+        shard.write_bytes(content)
+        if subprocess.run(sweep, stdout=log, stderr=log, timeout=HANGS, check=False).returncode != 0:
+            return report("other weights at the same path", (SCRATCH / "log").read_text()[-500:])
+        rows.append(len(cells(out)))
+    return report("other weights at the same path",
+                  None if rows == [1, 1, 2, 2] else f"rows after each of four sweeps: {rows}")
 
 
 def main():
@@ -96,6 +117,7 @@ def main():
         report("a finished sweep has nothing to do",
                None if start(out, log).wait(HANGS) == 0 and out.stat().st_size == size else
                "the file grew or the command failed")
+        check_other_weights(log)
 
 
 main()

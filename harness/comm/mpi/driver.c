@@ -242,9 +242,25 @@ static int mpi_agree(const comm_driver *driver, int status)
 
 /* ---- The launch ---- */
 
+/* How many ranks there are beside this one on its machine, or on that which has the most. */
+static int count_neighbours(int *neighbours)
+{
+    MPI_Comm machine;
+    int there = 1;
+    int code = MPI_Comm_split_type(mpi_here.control, MPI_COMM_TYPE_SHARED, mpi_here.rank,
+                                   MPI_INFO_NULL, &machine);
+    if (code == MPI_SUCCESS) {
+        MPI_Comm_size(machine, &there);
+        MPI_Comm_free(&machine);
+        code = MPI_Allreduce(MPI_IN_PLACE, &there, 1, MPI_INT, MPI_MAX, mpi_here.control);
+    }
+    *neighbours = there - 1;
+    return code == MPI_SUCCESS ? 0 : mpi_fail("--comm mpi: counting the ranks of a machine", code);
+}
+
 static int mpi_open(const comm_driver *driver, device *dev, int *ranks, bool *leader)
 {
-    (void)driver, (void)dev;
+    (void)driver;
     int initialised = 0, level = 0;
     MPI_Initialized(&initialised);
     if (!initialised) {
@@ -265,7 +281,7 @@ static int mpi_open(const comm_driver *driver, device *dev, int *ranks, bool *le
     mpi_here.joined = true;
     *ranks = mpi_here.ranks;
     *leader = mpi_here.rank == 0;
-    return 0;
+    return count_neighbours(&dev->neighbours);
 }
 
 static void mpi_close(const comm_driver *driver)

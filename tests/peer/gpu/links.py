@@ -4,6 +4,10 @@ Prints both with their ratio and ends with status 1 where ours reach less than 9
 with messages of 16 MB or more (below that, the start counts and not the link).
 
     python3 links.py --hosts 8 --ours info.txt       info.txt: the output of `apbench info --comm nccl`
+
+In cells send_recv has fewer blocks than NCCL would choose, which torch lets it; collectives have what NCCL
+chooses. On equal terms are a send_recv that was given more blocks (--ours) and collectives as cells have
+them (--cells): these are held against torch.
 """
 
 import argparse
@@ -27,8 +31,8 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hosts", type=int, required=True)
     parser.add_argument("--ours", required=True, help="what `apbench info` of the launch printed")
-    parser.add_argument("--cells", help="the same as cells get it, where --ours was measured with more blocks "
-                        "for send_recv: printed beside")
+    parser.add_argument("--cells", help="the same as cells have it, where --ours was given more blocks: its "
+                        "collectives are compared instead, its send_recv is printed beside")
     parser.add_argument("--backend", default="nccl", help="gloo: on CPUs, to try the script")
     return parser.parse_args()
 
@@ -40,6 +44,18 @@ def read_ours(path):
     if not found:
         sys.exit(f"links.py: {path} has no `bus` lines: it is not what `apbench info` of a launch printed")
     return found
+
+
+def read_both(options):
+    """What is compared with torch, and what cells have, {} without --cells."""
+    ours = read_ours(options.ours)
+    if not options.cells:
+        return ours, {}
+    cells = read_ours(options.cells)
+    if lacking := sorted(ours.keys() ^ cells.keys()):
+        sys.exit(f"links.py: {options.ours} and {options.cells} are of different sizes: {lacking[0][0]} of "
+                 f"{lacking[0][1]} bytes is in one of them only")
+    return {key: rate if key[0] == "send_recv" else cells[key] for key, rate in ours.items()}, cells
 
 
 def free_port():
@@ -120,15 +136,14 @@ def measure(rank, hosts, backend, cells, found):
 
 def main():
     options = parse()
-    ours = read_ours(options.ours)
-    cells = read_ours(options.cells) if options.cells else ours
+    ours, cells = read_both(options)
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", str(free_port()))
     found = processes.get_context("spawn").SimpleQueue()
     processes.spawn(measure, (options.hosts, options.backend, list(ours), found), nprocs=options.hosts)
     nccl = ".".join(map(str, torch.cuda.nccl.version())) if options.backend == "nccl" else "none"
     print(f"torch {torch.__version__}, NCCL {nccl}, {options.hosts} ranks; bus bandwidth, GB/s")
-    print(f"{'call':<11}{'bytes':>13}{'apbench':>10}{'torch':>10}{'ratio':>8}{'in cells':>10}")
+    print(f"{'call':<11}{'bytes':>13}{'apbench':>10}{'torch':>10}{'ratio':>8}{'  in cells' if cells else ''}")
     low = 0
     for _ in ours:
         name, size, theirs = found.get()
@@ -136,8 +151,8 @@ def main():
         message = size if name == "send_recv" else size // options.hosts
         bad = message >= LARGE and ratio < BAR
         low += bad
-        print(f"{name:<11}{size:>13}{ours[name, size]:>10.2f}{theirs:>10.2f}{ratio:>8.3f}"
-              f"{cells.get((name, size), float('nan')):>10.2f}"
+        beside = f"{cells[name, size]:>10.2f}" if cells else ""
+        print(f"{name:<11}{size:>13}{ours[name, size]:>10.2f}{theirs:>10.2f}{ratio:>8.3f}{beside}"
               f"{'  below 0.95' if bad else ''}")
     large = sum((s if n == "send_recv" else s // options.hosts) >= LARGE for n, s in ours)
     print(f"{'not ok' if low else 'ok' if large else 'skip'} links beside torch.distributed: {large - low} of "
