@@ -89,6 +89,32 @@ Test(figures, of_hosts)
     free(data);
 }
 
+/* Variants take the styles that no method of the file has by its place: none is drawn twice. */
+Test(figures, many_variants_look_different)
+{
+    const char *const variants[] = {"passing=0", "passing=16", "passing=32",
+                                    "passing=64", "passing=128", "passing=256"};
+    records *all = records_open(results_path, RECORD_SPEED, "0123456789ab");
+    cr_assert(all, "%s", fail_text());
+    add_speed(all, "flash", 1, 32768, "ok", 8);
+    add_speed(all, "zigzag", 8, 32768, "ok", 1);
+    for (int i = 0; i < 6; i++) {
+        row_variant = variants[i];
+        add_speed(all, "apb", 8, 32768, "ok", 0.5 + i);
+    }
+    row_variant = "";
+    records_close(all);
+    char words[256];
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
+    free(output_of(command_plot, words, 0));
+    char *data = figure_data("prefill-llama-3.1-8b-8hosts-nvlink3");
+    const char *styles = strstr(data, "styles='");
+    cr_assert(styles);
+    /* the bound; flash and zigzag by their places; the variants by what those leave */
+    cr_expect(!strncmp(styles, "styles='40 1 3 7 8 9 10 2 4 '", 28), "%.40s", styles);
+    free(data);
+}
+
 Test(figures, of_accuracy)
 {
     char words[256];
