@@ -79,7 +79,8 @@ done
 
 if [ $((passed + failed)) = 0 ]; then
     echo "no test was run"
+    all_met
     exit 1
 fi
 echo "$passed passed, $failed failed$([ $skipped = 0 ] || echo ", $skipped skipped")"
-[ $failed = 0 ]
+all_met && [ $failed = 0 ]

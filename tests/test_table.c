@@ -60,6 +60,19 @@ Test(table, prefill_beside_the_paper)
         "- commit abc; machine a test\n");
 }
 
+/* Rows that the paper has no figures of say so: nobody looks for its columns. */
+Test(table, beside_figures_of_others)
+{
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
+    add_speed(all, "flash", 1, 1000, "ok", 4);
+    records_close(all);
+    char words[256];
+    snprintf(words, sizeof words, "table %s --preset paper-table14", results_path);
+    char *text = output_of(command_table, words, 0);
+    cr_expect(strstr(text, "None of its figures is beside these rows"), "%s", text);
+    free(text);
+}
+
 /* A cell that did not fit whole shows what some of its layers say; one that did shows itself. */
 Test(table, a_value_goes_before_a_reason)
 {
