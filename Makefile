@@ -161,9 +161,11 @@ test-mpi: setup
 gpu-programs: $(GPU_PROGRAMS)
 
 test-gpu: $(BUILD)/apbench $(GPU_PROGRAMS)
+	@$(if $(CUDA),,echo "test-gpu: no nvcc was found: this build has no cuda device" >&2; exit 1)
 	@tests/gpu/run.sh $(BUILD) $(ONLY)
 
 test-gpu-sanitize: $(GPU_PROGRAMS)
+	@$(if $(CUDA),,echo "test-gpu-sanitize: no nvcc was found: this build has no cuda device" >&2; exit 1)
 	@tests/gpu/run.sh $(BUILD) --sanitize $(ONLY)
 
 # The Hopper attention kernel with its producer and consumers delayed at random where they meet (a build
