@@ -1,6 +1,6 @@
-# Milliseconds a layer by part, as stacked bars that lie: long names stand whole beside them. See style.gp
-# for the variables; the data has one line a bar: its name, then the parts, then their sum. The axis ends
-# at `top`: a bar longer than that is cut, and its sum written at the cut.
+# Milliseconds a layer by part, as stacked bars that lie: long names stand whole beside them. See
+# style.gp for the variables; the data has one line a bar: its name, then the parts, then their sum.
+# The axis ends at `top`: a bar longer than that is cut, and its sum written at the cut.
 load scripts . '/style.gp'
 stats data using (strlen(stringcolumn(1))) name 'names' nooutput
 names_font = fitting(small_size, names_max, 48)

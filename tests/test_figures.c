@@ -115,8 +115,8 @@ Test(figures, many_variants_look_different)
     free(data);
 }
 
-/* A text of the SVG stands within the figure, some 0.6 of the font's size a character: share is how much of
- * it lies left of its anchor. */
+/* A text of the SVG stands within the figure, some 0.6 of the font's size a character: share is how
+ * much of it lies left of its anchor. */
 static void expect_within(const char *svg, const char *text, double share)
 {
     char *line = format_text("<text>%s</text>", text), *at = strstr(svg, line);
@@ -145,14 +145,14 @@ Test(figures, long_names_and_titles_stand_whole)
     char words[256];
     snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
     free(output_of(command_plot, words, 0));
-    char *path = format_text("%s/breakdown-llama-3.1-8b-8hosts-custom-latency-21.24us-bandwidth-135.7G-"
-                             "collectives-272.8G-slowdown-1.081.svg", results_folder);
+    char *path = format_text("%s/breakdown-llama-3.1-8b-8hosts-custom-latency-21.24us-bandwidth-"
+                             "135.7G-collectives-272.8G-slowdown-1.081.svg", results_folder);
     size_t bytes;
     char *svg = file_text(path, &bytes);
     cr_assert(svg, "%s", fail_text());
     expect_within(svg, "APB (compressor=retaining:query_in_anchor=0:anchor=64:passing=64)", 1);
-    expect_within(svg, "Prefill by part at 32K tokens: llama-3.1-8b, 8 hosts, projected over custom:latency="
-                       "21.24us:bandwidth=135.7G:collectives=272.8G:slowdown=1.081", 0.5);
+    expect_within(svg, "Prefill by part at 32K tokens: llama-3.1-8b, 8 hosts, projected over "
+                       "custom:latency=21.24us:bandwidth=135.7G:collectives=272.8G:slowdown=1.081", 0.5);
     free(svg);
     free(path);
 }

@@ -30,8 +30,9 @@ static int check_flags(const accuracy_sweep *s)
         (!s->file && check_ranges("lengths", &s->lengths, 1, 1 << 30)))
         return -1;
     if (s->file && (s->task_count != 1 || s->lengths.count != 1))
-        return fail("--file holds samples of one task, run at one length: name them with --tasks NAME and "
-                    "--lengths SIZE (found: %d tasks, %d lengths)", s->task_count, s->lengths.count);
+        return fail("--file holds samples of one task, run at one length: name them with --tasks "
+                    "NAME and --lengths SIZE (found: %d tasks, %d lengths)", s->task_count,
+                    s->lengths.count);
     return 0;
 }
 

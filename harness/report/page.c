@@ -225,7 +225,8 @@ void print_provenance(const results *all, FILE *out)
                 "over NVLink 3.\n",
                 all->paper_name);
     if (all->paper && !has_paper_cell(all))
-        fprintf(out, "\nNone of its figures is beside these rows: its model or its lengths are others.\n");
+        fprintf(out, "\nNone of its figures is beside these rows: its model or its lengths are "
+                     "others.\n");
     char note[160];
     if (results_untimed(all, note, sizeof note))
         fprintf(out, "\n%s.\n", note);

@@ -109,7 +109,8 @@ static bool paper_has(const page *page, shown what, const char *column, const in
 }
 
 /* Methods by length. When no row has the value nothing is printed, or with reasons why none has. */
-static void print_by_length(page *page, shown what, const char *column, const char *caption, bool reasons)
+static void print_by_length(page *page, shown what, const char *column, const char *caption,
+                            bool reasons)
 {
     const results *all = page->all;
     int count, values = 0;
@@ -221,7 +222,8 @@ void print_speed(page *page, const char *value, int64_t length)
                         "**Speedup of prefill** over FlashAttn on one host", !every);
     if (every || !strcmp(value, "speed_tok_s"))
         print_by_length(page, SHOW_COLUMN, "speed_tok_s",
-                        "**Speed, tokens a second**: (input + output) / (prefill + decode)", !every);
+                        "**Speed, tokens a second**: (input + output) / (prefill + decode)",
+                        !every);
     if (every || !strcmp(value, "breakdown"))
         print_breakdown(page, length);
     if (!every && strcmp(value, "prefill_s") && strcmp(value, "speed_tok_s") &&

@@ -356,7 +356,8 @@ int speed_run(speed_sweep *s)
         fprintf(stderr, "%d cell%s in the file already: nothing to run\n", already,
                 already == 1 ? " is" : "s are");
     else if (s->leader)
-        fprintf(stderr, "%d cell%s to run, about %s%s\n", progress.total, progress.total == 1 ? "" : "s",
+        fprintf(stderr, "%d cell%s to run, about %s%s\n", progress.total,
+                progress.total == 1 ? "" : "s",
                 format_seconds(progress.expected_left, text, sizeof text),
                 already ? "; the others are in the file already" : "");
     model *m = NULL;

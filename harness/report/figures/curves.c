@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A method's place in the table, for its own series and the paper's; -1 for variants of it and for methods
- * that are not ours. */
+/* A method's place in the table, for its own series and the paper's; -1 for variants of it and for
+ * methods that are not ours. */
 static int own_place(const result_series *one)
 {
     for (int i = 0; i < method_count; i++)
