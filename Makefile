@@ -40,7 +40,7 @@ NEED_CUDA := kernels/cuda/% harness/comm/nccl/%
 SOURCES := $(wildcard harness/*.c harness/*/*.c harness/*/*/*.c methods/*.c kernels/*.c kernels/*/*.c kernels/*/*/*.c kernels/*/*/*/*.c datasets/*.c datasets/*/*.c)
 SOURCES := $(if $(MPI_LIBS),$(SOURCES),$(filter-out harness/comm/mpi/%,$(SOURCES)))
 SOURCES := $(if $(CUDA),$(SOURCES) $(wildcard kernels/cuda/*.cu kernels/cuda/*/*.cu kernels/cuda/*/*/*.cu),$(filter-out $(NEED_CUDA),$(SOURCES)))
-DEVICES := cpu$(if $(CUDA), and cuda ($(CUDA)),$(if $(SANITIZE),, alone (nvcc was not found)))
+DEVICES := cpu$(if $(CUDA), and cuda ($(CUDA)),$(if $(SANITIZE),, alone ($(if $(filter file,$(origin CUDA_HOME)),nvcc was not found,no nvcc in CUDA_HOME='$(CUDA_HOME)'))))
 OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(SOURCES)))
 LIBRARY := $(filter-out $(BUILD)/harness/main.o,$(OBJECTS))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -161,9 +161,11 @@ test-mpi: setup
 gpu-programs: $(GPU_PROGRAMS)
 
 test-gpu: $(BUILD)/apbench $(GPU_PROGRAMS)
+	@$(if $(CUDA),,echo "test-gpu: no nvcc was found: this build has no cuda device" >&2; exit 1)
 	@tests/gpu/run.sh $(BUILD) $(ONLY)
 
 test-gpu-sanitize: $(GPU_PROGRAMS)
+	@$(if $(CUDA),,echo "test-gpu-sanitize: no nvcc was found: this build has no cuda device" >&2; exit 1)
 	@tests/gpu/run.sh $(BUILD) --sanitize $(ONLY)
 
 # The Hopper attention kernel with its producer and consumers delayed at random where they meet (a build

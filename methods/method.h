@@ -135,6 +135,8 @@ struct method {
 
 /* Parses "name:option=value:..." into cell->method and cell->options (resolve() not yet called). */
 int method_parse(const char *text, cell *);
+/* A value of an option as it is written: "1024", "random", "auto". */
+void method_option_text(const method_option *, int64_t value, char *text, size_t bytes);
 /* The options with all values resolved, as the CSV's `options` column has them: "anchor=1024:...". */
 void method_describe(const cell *, char *text, size_t bytes);
 /* The value of an option by name; a programmer's mistake when the method has no such option. */

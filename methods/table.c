@@ -84,6 +84,16 @@ int method_parse(const char *text, cell *c)
     return status;
 }
 
+void method_option_text(const method_option *option, int64_t value, char *text, size_t bytes)
+{
+    if (value == OPTION_AUTO)
+        snprintf(text, bytes, "auto");
+    else if (option->kind == OPTION_CHOICE)
+        choice_name(option->choices, value, text, bytes);
+    else
+        snprintf(text, bytes, "%lld", (long long)value);
+}
+
 void method_describe(const cell *c, char *text, size_t bytes)
 {
     size_t used = 0;
@@ -94,12 +104,7 @@ void method_describe(const cell *c, char *text, size_t bytes)
         bool later = i >= c->method->option_count - c->method->later_options;
         if (later && c->options[i] == option->default_value)
             continue;
-        if (c->options[i] == OPTION_AUTO)
-            snprintf(value, sizeof value, "auto");
-        else if (option->kind == OPTION_CHOICE)
-            choice_name(option->choices, c->options[i], value, sizeof value);
-        else
-            snprintf(value, sizeof value, "%lld", (long long)c->options[i]);
+        method_option_text(option, c->options[i], value, sizeof value);
         used += (size_t)snprintf(text + used, bytes - used, "%s%s=%s", used ? ":" : "", option->name,
                                  value);
     }

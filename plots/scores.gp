@@ -5,8 +5,9 @@
 load scripts . '/style.gp'
 unset key
 unset title
-set label 1 heading at screen 0.5, 0.95 center
-small = format eq 'png' ? 'sans-serif,17' : 'sans-serif,12'
+set label 1 heading at screen 0.5, 0.95 center font heading_font
+stats data using (strlen(stringcolumn(1))) name 'names' nooutput
+names_font = fitting(small_size, names_max, 43)
 set lmargin at screen 0.40
 set rmargin at screen 0.77
 set tmargin at screen 0.86
@@ -16,7 +17,7 @@ set label 2 "score   less FlashAttn on\n             the same samples" at graph 
 set xrange [0 : top * 1.03]
 set yrange [bars - 0.4 : -0.6]
 set y2range [bars - 0.4 : -0.6]
-set ytics nomirror scale 0 font small
+set ytics nomirror scale 0 font names_font
 set y2tics nomirror scale 0 font small
 set xtics auto
 unset grid

@@ -13,7 +13,14 @@ if (format eq 'png') {
 }
 set output output
 set encoding utf8
-set title heading
+size = format eq 'png' ? 22 : 15
+small_size = format eq 'png' ? 17 : 12
+small = sprintf('sans-serif,%g', small_size)
+# The font of a text that has room for so many characters at the full size.
+fitting(full, length, room) = \
+    sprintf('sans-serif,%.1f', full * (length > room ? real(room) / length : 1))
+heading_font = fitting(size, strlen(heading), 90)
+set title heading font heading_font
 set key outside bottom center horizontal Left reverse samplen 3 spacing 1.15 maxcols 3
 set border 3 linecolor rgb '#333333' linewidth 0.8
 set tics nomirror out scale 0.6

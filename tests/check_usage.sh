@@ -37,6 +37,13 @@ for method in flash ring zigzag ulysses star apb; do
     grep -qw $method "$SCRATCH/out" && ok "list methods: $method" ||
         not_ok "list methods: $method" "not listed"
 done
+grep -q '^    pool=0|1 .* \[1\]$' "$SCRATCH/out" && grep -q '^    schedule=table8|.* \[table8\]$' "$SCRATCH/out" &&
+    ok "list methods: defaults" || not_ok "list methods: defaults" "$(cat "$SCRATCH/out")"
+
+# A misspelt ONLY= is no test that passed.
+unmet=$(words=(usage nonsense) && . tests/wanted.sh && wanted check_usage && ! all_met)
+[ "$unmet" = "'nonsense': no test has that in its name" ] && ok "ONLY= that no test has" ||
+    not_ok "ONLY= that no test has" "$unmet"
 
 random=tests/data/checkpoints/yi-sharded-f32
 generate() { "$APBENCH" generate --model $random --prompt "<1><2><3>" "$@"; }
@@ -116,13 +123,14 @@ done <<END
 2 --lengths.0 eval --lengths 0
 2 no.task.*nonsense eval --tasks nonsense
 2 'nonsense'.*scorer eval --scorer nonsense
-2 --file.*not.of.8.and.1 eval --file $SCRATCH/x --lengths 1K
+2 --file.*--tasks.NAME.*8.tasks,.1 eval --file $SCRATCH/x --lengths 1K
 2 --file.needs eval --tasks vt --lengths 1K --file=
 2 --haystack.needs eval --haystack=
 2 --workers.0 eval --workers 0
 2 --out.needs.*'' eval --out=
 1 model.no/such eval --models no/such --out $SCRATCH/x.csv
 1 no/such eval --models $random --tasks vt --lengths 1K --file no/such --out $SCRATCH/x.csv
+1 --haystack.no/such: eval --models $random --haystack no/such --out $SCRATCH/x.csv
 2 --prompt.*--file generate --model $random
 2 --prompt.needs.*'' generate --model $random --prompt=
 2 --model:.model.nonsense generate --prompt x --model nonsense

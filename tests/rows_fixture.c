@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-const char *row_remark = "", *row_comm = "sim", *row_link = "nvlink3";
+const char *row_remark = "", *row_comm = "sim", *row_link = "nvlink3", *row_variant = "";
 double row_exposed_s;
 
 void add_speed_of_layers(records *all, int layers, const char *method, int hosts, int length,
@@ -27,7 +27,9 @@ void add_speed_of_layers(records *all, int layers, const char *method, int hosts
     record_integer(&row, SPEED_LENGTH, length);
     record_integer(&row, SPEED_REPS, 3);
     record_text(&row, SPEED_STATUS, status);
-    record_text(&row, SPEED_OPTIONS, !strcmp(method, "apb") ? "anchor=1024:passing=512" : "");
+    record_text(&row, SPEED_OPTIONS, *row_variant ? row_variant
+                                     : !strcmp(method, "apb") ? "anchor=1024:passing=512" : "");
+    record_text(&row, SPEED_VARIANT, row_variant);
     if (ok) {
         record_number(&row, SPEED_PREFILL_S, prefill_s);
         record_number(&row, SPEED_SPEED_TOK_S, length / prefill_s);

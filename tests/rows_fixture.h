@@ -7,6 +7,7 @@
 /* What the next rows are given. */
 extern const char *row_remark;  /* detail of rows that end well; "" */
 extern const char *row_comm;    /* "sim" */
+extern const char *row_variant; /* of speed: options that the command named; "" */
 extern const char *row_link;    /* "nvlink3", of several hosts; "": real ones */
 extern double row_exposed_s;    /* of the instrumented repetition; 0: not recorded */
 

@@ -32,6 +32,7 @@ tally() {
         echo "----"
     else
         echo "$1: $3 passed$([ "$5" = 0 ] || echo ", $5 skipped") in ${SECONDS} s"
+        [ "$5" = 0 ] || grep '^skip ' "$2"
     fi
 }
 
@@ -78,8 +79,9 @@ for check in tests/check_*.sh; do
 done
 
 if [ $((passed + failed)) = 0 ]; then
-    echo "no test was run"
+    echo "no test was run$([ $skipped = 0 ] || echo ", $skipped skipped")"
+    all_met
     exit 1
 fi
 echo "$passed passed, $failed failed$([ $skipped = 0 ] || echo ", $skipped skipped")"
-[ $failed = 0 ]
+all_met && [ $failed = 0 ]

@@ -89,6 +89,74 @@ Test(figures, of_hosts)
     free(data);
 }
 
+/* Variants take the styles that no method of the file has by its place: none is drawn twice. */
+Test(figures, many_variants_look_different)
+{
+    const char *const variants[] = {"passing=0", "passing=16", "passing=32",
+                                    "passing=64", "passing=128", "passing=256"};
+    records *all = records_open(results_path, RECORD_SPEED, "0123456789ab");
+    cr_assert(all, "%s", fail_text());
+    add_speed(all, "flash", 1, 32768, "ok", 8);
+    add_speed(all, "zigzag", 8, 32768, "ok", 1);
+    for (int i = 0; i < 6; i++) {
+        row_variant = variants[i];
+        add_speed(all, "apb", 8, 32768, "ok", 0.5 + i);
+    }
+    row_variant = "";
+    records_close(all);
+    char words[256];
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
+    free(output_of(command_plot, words, 0));
+    char *data = figure_data("prefill-llama-3.1-8b-8hosts-nvlink3");
+    const char *styles = strstr(data, "styles='");
+    cr_assert(styles);
+    /* the bound; flash and zigzag by their places; the variants by what those leave */
+    cr_expect(!strncmp(styles, "styles='40 1 3 7 8 9 10 2 4 '", 28), "%.40s", styles);
+    free(data);
+}
+
+/* A text of the SVG stands within the figure, some 0.6 of the font's size a character: share is how
+ * much of it lies left of its anchor. */
+static void expect_within(const char *svg, const char *text, double share)
+{
+    char *line = format_text("<text>%s</text>", text), *at = strstr(svg, line);
+    cr_assert(at, "%s is not there whole", text);
+    double x = -1, size = -1;
+    while (at > svg && strncmp(at, "translate(", 10))
+        at--;
+    sscanf(at, "translate(%lf", &x);
+    sscanf(strstr(at, "font-size=\""), "font-size=\"%lf", &size);
+    double left = x - share * 0.6 * size * (double)strlen(text);
+    cr_expect(left >= 0, "%s begins %.0f left of the figure", text, -left);
+    free(line);
+}
+
+Test(figures, long_names_and_titles_stand_whole)
+{
+    records *all = records_open(results_path, RECORD_SPEED, "0123456789ab");
+    cr_assert(all, "%s", fail_text());
+    row_link = "custom:latency=21.24us:bandwidth=135.7G:collectives=272.8G:slowdown=1.081";
+    row_variant = "compressor=retaining:query_in_anchor=0:anchor=64:passing=64";
+    add_speed(all, "apb", 8, 32768, "ok", 0.5);
+    row_variant = "";
+    add_speed(all, "ring", 8, 32768, "ok", 1);
+    row_link = "nvlink3";
+    records_close(all);
+    char words[256];
+    snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
+    free(output_of(command_plot, words, 0));
+    char *path = format_text("%s/breakdown-llama-3.1-8b-8hosts-custom-latency-21.24us-bandwidth-"
+                             "135.7G-collectives-272.8G-slowdown-1.081.svg", results_folder);
+    size_t bytes;
+    char *svg = file_text(path, &bytes);
+    cr_assert(svg, "%s", fail_text());
+    expect_within(svg, "APB (compressor=retaining:query_in_anchor=0:anchor=64:passing=64)", 1);
+    expect_within(svg, "Prefill by part at 32K tokens: llama-3.1-8b, 8 hosts, projected over "
+                       "custom:latency=21.24us:bandwidth=135.7G:collectives=272.8G:slowdown=1.081", 0.5);
+    free(svg);
+    free(path);
+}
+
 Test(figures, of_accuracy)
 {
     char words[256];

@@ -60,6 +60,45 @@ Test(table, prefill_beside_the_paper)
         "- commit abc; machine a test\n");
 }
 
+/* Cells of which none could be run have a table of their reasons, not reasons alone. */
+Test(table, none_that_ran)
+{
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
+    add_speed(all, "ring", 8, 32768, "oom", NAN);
+    records_close(all);
+    expect_table("",
+                 "\n"
+                 "## llama-3.1-8b, 8 hosts, projected over nvlink3\n"
+                 "\n"
+                 "device cpu, reps 3\n"
+                 "\n"
+                 "**Prefill, seconds** by length (start to first token, slowest host, median)\n"
+                 "\n"
+                 "| method   | timing | hosts |     32K |\n"
+                 "|:---------|:-------|------:|--------:|\n"
+                 "| RingAttn | -      |     8 | oom [1] |\n"
+                 "\n"
+                 "[1] it was too much\n"
+                 "\n"
+                 "---\n"
+                 "\n"
+                 "1 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
+                 "- commit abc; machine a test\n");
+}
+
+/* Rows that the paper has no figures of say so: nobody looks for its columns. */
+Test(table, beside_figures_of_others)
+{
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
+    add_speed(all, "flash", 1, 1000, "ok", 4);
+    records_close(all);
+    char words[256];
+    snprintf(words, sizeof words, "table %s --preset paper-table14", results_path);
+    char *text = output_of(command_table, words, 0);
+    cr_expect(strstr(text, "None of its figures is beside these rows"), "%s", text);
+    free(text);
+}
+
 /* A cell that did not fit whole shows what some of its layers say; one that did shows itself. */
 Test(table, a_value_goes_before_a_reason)
 {

@@ -83,9 +83,13 @@ static void judge(checker *k, const cell *c, const logits_trace *exact, const lo
     while (same < exact->steps && same < trace->steps && trace->ids[same] == exact->ids[same])
         same++;
     bool far = c->method->exact && (!(difference <= k->tolerance) || same < exact->steps);
-    printf("%8lld tokens, %3d hosts: %s; logits differ by %.2g, first token's KL %.2g, %d of %d "
+    char most[48] = "";
+    if (far)
+        snprintf(most, sizeof most, " (an exact method's may by %.2g)", k->tolerance);
+    printf("%8lld tokens, %3d %s %s; logits differ by %.2g%s, first token's KL %.2g, %d of %d "
            "tokens as flash%s\n",
-           (long long)(c->document + c->query), c->hosts, far || wrong ? "WRONG" : "ok", difference,
+           (long long)(c->document + c->query), c->hosts, c->hosts == 1 ? "host: " : "hosts:",
+           far || wrong ? "WRONG" : "ok", difference, most,
            logits_kl(exact->logits, trace->logits, exact->vocab), same, exact->steps,
            wrong ? "; cost() differs from the counters" : "");
     k->failed += far || wrong;

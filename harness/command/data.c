@@ -41,7 +41,8 @@ static int write_task(const char *out, const task_request *request, int64_t coun
     if (result == 0)
         result = whole_file_close(&file, write_samples(file.file, samples, request, count, layout));
     if (result == 0)
-        fprintf(stderr, "apbench: wrote %s (%lld samples)\n", path, (long long)count);
+        fprintf(stderr, "apbench: wrote %s (%lld sample%s)\n", path, (long long)count,
+                count == 1 ? "" : "s");
     task_samples_close(samples);
     free(path);
     return result;
@@ -118,7 +119,8 @@ int command_data(int argc, char **argv)
         {"model", FLAG_READER, &options.model, "NAME",
          "whose tokenizer counts and whose chat template is used"},
         {"seed", FLAG_SIZE, &options.seed, "N", "another seed gives other samples"},
-        {"out", FLAG_TEXT, &options.out, "DIR", "where LENGTH/TASK/validation.jsonl go (InfiniteBench: TASK.jsonl)"},
+        {"out", FLAG_TEXT, &options.out, "DIR",
+         "where LENGTH/TASK/validation.jsonl go (InfiniteBench: LENGTH/TASK/TASK.jsonl)"},
         {"haystack", FLAG_TEXT, &options.haystack, "FILE",
          "essay text: UTF-8 text or JSON with the key `text` (default: the Jargon File)"},
         {"layout", FLAG_TEXT, &options.layout, "NAME",

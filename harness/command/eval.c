@@ -1,5 +1,8 @@
 /* `apbench eval`: tasks under methods, scored, and compared with exact attention. */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "build_commit.h"
 #include "harness/command/command.h"
@@ -27,8 +30,9 @@ static int check_flags(const accuracy_sweep *s)
         (!s->file && check_ranges("lengths", &s->lengths, 1, 1 << 30)))
         return -1;
     if (s->file && (s->task_count != 1 || s->lengths.count != 1))
-        return fail("--file holds samples of one task and length, not of %d and %d: name them with "
-                    "--tasks and --lengths", s->task_count, s->lengths.count);
+        return fail("--file holds samples of one task, run at one length: name them with --tasks "
+                    "NAME and --lengths SIZE (found: %d tasks, %d lengths)", s->task_count,
+                    s->lengths.count);
     return 0;
 }
 
@@ -102,6 +106,9 @@ int command_eval(int argc, char **argv)
     m.dev->memory(m.dev, &s.room, &total); /* all have opened the device, none a model */
     s.room /= (size_t)workers_count();
     int status = m.driver->share(m.driver, &s.room, sizeof s.room); /* all judge alike */
+    if (!status && s.haystack && access(s.haystack, R_OK))
+        status = fail("--haystack %s: %s", s.haystack, strerror(errno));
+    status = m.driver->agree(m.driver, status);
     if (!status && m.leader && !dry_run) {
         s.records = records_open(out, RECORD_ACCURACY, BUILD_COMMIT);
         status = s.records ? 0 : -1;

@@ -18,9 +18,15 @@ static void list_methods(void)
                m->summary);
         for (int k = 0; k < m->option_count; k++) {
             const method_option *o = &m->options[k];
-            printf("    %s=%s  %s\n", o->name,
+            printf("    %s=%s  %s", o->name,
                    o->kind == OPTION_TOKENS ? "TOKENS" : o->kind == OPTION_BOOL ? "0|1" : o->choices,
                    o->help);
+            char value[64];
+            method_option_text(o, o->default_value, value, sizeof value);
+            if (o->default_value == OPTION_AUTO) /* help says what that is */
+                printf("\n");
+            else
+                printf(" [%s]\n", value);
         }
     }
 }

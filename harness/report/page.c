@@ -187,6 +187,18 @@ void print_options(const page *page, int64_t length)
     }
 }
 
+/* Whether some row is of a model and length that the paper has figures of. */
+static bool has_paper_cell(const results *all)
+{
+    for (int i = 0; i < all->row_count; i++)
+        for (int j = 0; j < all->row_count; j++)
+            if (all->series[all->rows[i].series].paper && !all->series[all->rows[j].series].paper &&
+                all->rows[i].length == all->rows[j].length &&
+                !strcmp(all->rows[i].model, all->rows[j].model))
+                return true;
+    return false;
+}
+
 void print_provenance(const results *all, FILE *out)
 {
     static const char *const names[] = {"commit", "machine", "gpu", "driver", "libraries"};
@@ -212,6 +224,9 @@ void print_provenance(const results *all, FILE *out)
                 "\nPaper: %s of \"APB\" (Huang et al., ACL 2025, arXiv 2502.12085); 8 A800-80GB "
                 "over NVLink 3.\n",
                 all->paper_name);
+    if (all->paper && !has_paper_cell(all))
+        fprintf(out, "\nNone of its figures is beside these rows: its model or its lengths are "
+                     "others.\n");
     char note[160];
     if (results_untimed(all, note, sizeof note))
         fprintf(out, "\n%s.\n", note);

@@ -108,8 +108,9 @@ static bool paper_has(const page *page, shown what, const char *column, const in
     return false;
 }
 
-/* Methods by length. Nothing is printed when no row has the value. */
-static void print_by_length(page *page, shown what, const char *column, const char *caption)
+/* Methods by length. When no row has the value nothing is printed, or with reasons why none has. */
+static void print_by_length(page *page, shown what, const char *column, const char *caption,
+                            bool reasons)
 {
     const results *all = page->all;
     int count, values = 0;
@@ -140,7 +141,7 @@ static void print_by_length(page *page, shown what, const char *column, const ch
         for (int i = 0; i < count; i++) {
             const result *row;
             double value = shown_value(page, what, column, series, lengths[i], &row);
-            values += !one->paper && !isnan(value);
+            values += !one->paper && row && (reasons || !isnan(value));
             put_cell(page, &table, line, 3 + i * step, one->paper ? NULL : row, value);
             if (paper) {
                 value = shown_value(page, what, column, paper_side(all, series), lengths[i], &row);
@@ -215,19 +216,20 @@ void print_speed(page *page, const char *value, int64_t length)
     if (every || !strcmp(value, "prefill_s"))
         print_by_length(page, SHOW_COLUMN, "prefill_s",
                         "**Prefill, seconds** by length (start to first token, slowest host, "
-                        "median)");
+                        "median)", true);
     if (every || !strcmp(value, "speedup"))
         print_by_length(page, SHOW_SPEEDUP, "prefill_s",
-                        "**Speedup of prefill** over FlashAttn on one host");
+                        "**Speedup of prefill** over FlashAttn on one host", !every);
     if (every || !strcmp(value, "speed_tok_s"))
         print_by_length(page, SHOW_COLUMN, "speed_tok_s",
-                        "**Speed, tokens a second**: (input + output) / (prefill + decode)");
+                        "**Speed, tokens a second**: (input + output) / (prefill + decode)",
+                        !every);
     if (every || !strcmp(value, "breakdown"))
         print_breakdown(page, length);
     if (!every && strcmp(value, "prefill_s") && strcmp(value, "speed_tok_s") &&
         strcmp(value, "speedup") && strcmp(value, "breakdown")) {
         char *caption = format_text("**%s** by length", value);
-        print_by_length(page, SHOW_COLUMN, value, caption);
+        print_by_length(page, SHOW_COLUMN, value, caption, true);
         free(caption);
     }
     footnotes_print(&page->notes, page->out);

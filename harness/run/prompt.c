@@ -154,8 +154,8 @@ int prompt_from_text(const model *m, const char *text, size_t bytes, bool chat, 
         status = prompt_encode_front(m, text, bytes, &ids);
     }
     if (!status && ids.count < 2)
-        status = fail("the prompt has %zu tokens; it needs at least 2, one each for document and "
-                      "query", ids.count);
+        status = fail("the prompt has %zu token%s; it needs at least 2, one each for document and "
+                      "query", ids.count, ids.count == 1 ? "" : "s");
     if (!status && query_tokens >= (int64_t)ids.count)
         status = fail("--query-tokens %lld leaves no document: the prompt has %zu tokens",
                       (long long)query_tokens, ids.count);

@@ -352,8 +352,12 @@ int speed_run(speed_sweep *s)
         progress.expected_left += expected_seconds(s, &s->sweep->cells[i]);
     }
     char text[64];
-    if (s->leader)
-        fprintf(stderr, "%d cells to run, about %s%s\n", progress.total,
+    if (s->leader && !progress.total)
+        fprintf(stderr, "%d cell%s in the file already: nothing to run\n", already,
+                already == 1 ? " is" : "s are");
+    else if (s->leader)
+        fprintf(stderr, "%d cell%s to run, about %s%s\n", progress.total,
+                progress.total == 1 ? "" : "s",
                 format_seconds(progress.expected_left, text, sizeof text),
                 already ? "; the others are in the file already" : "");
     model *m = NULL;

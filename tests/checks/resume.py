@@ -117,6 +117,8 @@ def main():
         report("a finished sweep has nothing to do",
                None if start(out, log).wait(HANGS) == 0 and out.stat().st_size == size else
                "the file grew or the command failed")
+        said = (SCRATCH / "log").read_text(errors="replace").splitlines()[-1]
+        report("and says so", None if said.endswith("cells are in the file already: nothing to run") else said)
         check_other_weights(log)
 
 

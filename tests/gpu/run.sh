@@ -78,4 +78,4 @@ if [ $((passed + failed + skipped)) = 0 ]; then
     exit 1
 fi
 echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+all_met && [ $failed = 0 ]

@@ -8,28 +8,51 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The line style of a series, the same in all figures and for any number of hosts: a method's place
- * in the table, so that the paper's series look like ours; variants and methods that are not ours
- * take those behind it, in the order of their labels. */
+/* A method's place in the table, for its own series and the paper's; -1 for variants of it and for
+ * methods that are not ours. */
+static int own_place(const result_series *one)
+{
+    for (int i = 0; i < method_count; i++)
+        if (!strcmp(method_table[i]->name, one->method) &&
+            (one->paper || !strcmp(method_table[i]->title, one->label)))
+            return i % STYLES;
+    return -1;
+}
+
+/* The nth style that no method of these results has by its place: first those behind the table. */
+static int free_style(const results *all, int nth)
+{
+    bool taken[STYLES] = {false};
+    int left = STYLES;
+    for (int i = 0; i < all->series_count; i++) {
+        int place = own_place(&all->series[i]);
+        left -= place >= 0 && !taken[place];
+        if (place >= 0)
+            taken[place] = true;
+    }
+    if (!left)
+        return nth % STYLES;
+    for (int style = method_count, skip = nth % left;; style++)
+        if (!taken[style % STYLES] && skip-- == 0)
+            return style % STYLES;
+}
+
 int series_style(const results *all, int series)
 {
     const result_series *wanted = &all->series[series];
-    int style = method_count;
-    for (int i = 0; i < method_count; i++)
-        if (!strcmp(method_table[i]->name, wanted->method) &&
-            (wanted->paper || !strcmp(method_table[i]->title, wanted->label)))
-            return i % STYLES + 1 + (wanted->paper ? PAPER_STYLE : 0);
-    for (int i = 0; i < all->series_count; i++) {
+    int style = own_place(wanted), nth = 0;
+    for (int i = 0; style < 0 && i < all->series_count; i++) {
         const result_series *one = &all->series[i];
-        const method *known = method_find(one->method);
-        bool first = !(known && (one->paper || !strcmp(known->title, one->label)));
-        for (int j = 0; j < i && first; j++)
-            first = strcmp(all->series[j].label, one->label) != 0;
+        bool first = own_place(one) < 0;
         if (!strcmp(one->label, wanted->label))
             break;
-        style += first;
+        for (int j = 0; j < i && first; j++)
+            first = strcmp(all->series[j].label, one->label) != 0;
+        nth += first;
     }
-    return style % STYLES + 1 + (wanted->paper ? PAPER_STYLE : 0);
+    if (style < 0)
+        style = free_style(all, nth);
+    return style + 1 + (wanted->paper ? PAPER_STYLE : 0);
 }
 
 static void begin(curves *to, bool *begun, const char *label, int style)

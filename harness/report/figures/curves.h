@@ -18,7 +18,7 @@ enum { STYLES = 10, PAPER_STYLE = 20, BOUND_STYLE = 40 }; /* plots/style.gp */
 
 /* The line style of a series, the same in all figures and for any number of hosts: a method's place
  * in the table, so that the paper's series look like ours; variants and methods that are not ours
- * take those behind it, in the order of their labels. */
+ * take, in the order of their labels, those that no method of these results has by its place. */
 int series_style(const results *, int series);
 
 /* The figure's title says what it shows; its files' name is as short as it can be and not clash. NULL
