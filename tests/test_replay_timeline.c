@@ -145,6 +145,27 @@ Test(replay, pauses_within_pauses)
     timeline_free(&time);
 }
 
+static void starts_again(comm *c)
+{
+    wait_for(c, gather(c, 100));
+    compute(c, 30);
+    timeline_phase(c->time, PHASE_START);
+    compute(c, 3);
+    wait_for(c, gather(c, 100));
+}
+
+/* Entries before the last start do not count, in a replay and in a measured timeline. */
+Test(replay, the_last_start_counts)
+{
+    expect_ends(2, &plain, starts_again, ENDS(14, 14));
+    played p;
+    host_times t;
+    record_hosts(&p, 1, starts_again);
+    cr_assert_eq(replay_measured(&p.timelines[0], &t), 0, "%s", fail_text());
+    cr_expect_float_eq(t.prefill_end, 3 + 7, 1e-9, "%g, of which 7 are the copy", t.prefill_end);
+    release(&p);
+}
+
 /* ---- Failures ---- */
 
 Test(replay, timelines_that_do_not_fit)
