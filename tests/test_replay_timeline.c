@@ -71,6 +71,25 @@ Test(replay, parts_phases_and_replicated_work)
     release(&p);
 }
 
+/* Where virtual hosts' seconds went: 6.5 and 7.5 of each host's own and 15 of one that worked for both; the
+ * gather's four copies of 7 s and those of two results. What is taken out is nobody's. */
+Test(replay, work_and_transfers_of_a_timeline)
+{
+    played p;
+    record_hosts(&p, 2, whole_layer);
+    double work = 0, copies = 0;
+    for (int rank = 0; rank < 2; rank++) {
+        double own, transfers;
+        p.timelines[rank].projected = true;
+        timeline_work(&p.timelines[rank], &own, &transfers);
+        work += own;
+        copies += transfers;
+    }
+    cr_expect_float_eq(work, 6.5 + 7.5 + 15, 1e-9, "%g", work);
+    cr_expect_float_eq(copies, 4 * 7 + 2 * 7, 1e-9, "%g", copies);
+    release(&p);
+}
+
 Test(replay, a_measured_timeline)
 {
     /* The same timeline read as if its waits were real: on one device the whole run is host 0's. */
