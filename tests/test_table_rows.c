@@ -2,6 +2,7 @@
  * leaves open: small files in which two rows could be taken for one another. */
 #include "harness/command/command.h"
 #include "harness/error.h"
+#include "harness/report/markdown.h"
 #include "harness/report/page.h"
 #include "tests/results_fixture.h"
 
@@ -41,6 +42,23 @@ Test(table_rows, numbers)
         number_text(cases[i].value, text, sizeof text);
         cr_expect_str_eq(text, cases[i].text, "%g is '%s' and not '%s'", cases[i].value, text, cases[i].text);
     }
+}
+
+/* Characters are counted, not bytes, and a bar is no end of a cell. */
+Test(table_rows, widths)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+    grid table = grid_new(2, 1);
+    grid_set(&table, 0, 0, "na\u00efve");
+    grid_set(&table, grid_row(&table), 0, "a|b");
+    grid_set(&table, 1, 1, "%d", 12345);
+    grid_print(&table, out);
+    grid_free(&table);
+    fclose(out);
+    expect_lines(text, "| na\u00efve |       |\n|:------|------:|\n| a\\|b  | 12345 |\n");
+    free(text);
 }
 
 /* Of equal cells the latest row counts, how ever it ended. */
@@ -121,6 +139,16 @@ Test(table_rows, the_first_variant_is_the_papers)
     static const char lines[] = "| APB (anchor=4K) | measured |     8 | 0.500 |  0.49 |\n"
                                 "| APB (pool=0)    | measured |     8 | 0.250 |     - |\n";
     expect_within(rows, "--preset paper-table14 --value prefill_s", lines);
+}
+
+/* The paper's figures of eight hosts are none of four: without any there is no column for them. */
+Test(table_rows, the_papers_hosts)
+{
+    static const char rows[] = "model,layers,model_layers,method,hosts,link,length,status,prefill_s\n"
+                               "llama-3.1-8b,32,32,flash,1,,32768,ok,4\n"
+                               "llama-3.1-8b,32,32,ring,4,nvlink3,32768,ok,2\n";
+    expect_within(rows, "--preset paper-table14 --value prefill_s",
+                  "| method        | timing            | hosts |  32K |\n");
 }
 
 /* A mean of some of the tasks has no interval, and no difference where the baseline lacks one. */
