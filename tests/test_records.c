@@ -327,6 +327,10 @@ Test(records, foreign_files_are_refused)
     char *twice = format_text("%s%s", text, strchr(text, '\n') + 1);
     expect_refused(twice, strlen(twice), "abc", "row \"1\" stands where a number above 1");
     free(twice);
+    size_t header = (size_t)(strchr(text, '\n') + 1 - text);
+    char *large = format_text("%.*s%s%s", (int)header, text, "100000000000000000", text + header + 1);
+    expect_refused(large, strlen(large), "abc", "row \"100000000000000000\" stands where a number above 0, of");
+    free(large);
     expect_refused("my notes", 8, "abc", "no results file of this kind");
     expect_refused("my notes\n", 9, "abc", "column 1 of its header is my notes");
     write_bytes(rows_path, text, bytes);
