@@ -73,7 +73,7 @@ static records *open_or_die(const char *commit)
 Test(records, quoting_round_trip)
 {
     const char *fields[] = {"plain", "", "a,b", "say \"x\"", "\"", "two\nlines", "cr\r\nlf", ",",
-                            " space ", "\xc3\xa9"};
+                            " space ", "\xc3\xa9", "cr at the end\r"};
     enum { FIELDS = sizeof fields / sizeof fields[0] };
     char *text = NULL;
     size_t bytes;
@@ -100,6 +100,19 @@ Test(records, quoting_round_trip)
 static csv *parse(const char *text)
 {
     return csv_parse(copy_text(text), strlen(text), "x.csv");
+}
+
+/* A number is a cell's whole text. */
+Test(records, numbers_read_back)
+{
+    static const char text[] = "a,b,c,d\n1.5e3,12x,,-7\n";
+    csv *table = csv_parse(copy_text(text), strlen(text), "numbers");
+    cr_assert(table, "%s", fail_text());
+    cr_expect_eq(csv_number(table, 0, "a"), 1500);
+    cr_expect(isnan(csv_number(table, 0, "b")) && isnan(csv_number(table, 0, "c")));
+    cr_expect_eq(csv_number(table, 0, "d"), -7);
+    cr_expect(isnan(csv_number(table, 0, "e")), "no such column");
+    csv_free(table);
 }
 
 Test(records, csv_refuses_with_the_line)

@@ -15,7 +15,7 @@ static record accuracy_row(const char *task, const char *status)
     record row = {.kind = RECORD_ACCURACY};
     record_text(&row, ACCURACY_TASK, task);
     record_text(&row, ACCURACY_STATUS, status);
-    record_text(&row, ACCURACY_DETAIL, "two\nlines");
+    record_text(&row, ACCURACY_DETAIL, "two\r\nlines");
     record_text(&row, ACCURACY_DATE, "2025-01-01T00:00:00Z");
     return row;
 }
@@ -98,7 +98,7 @@ Test(records, samples_beside_accuracy_rows)
     free(text);
     csv *rows = csv_read(rows_path);
     cr_expect_eq(rows->rows, 3);
-    cr_expect_str_eq(csv_cell(rows, 0, csv_column(rows, "detail")), "two lines");
+    cr_expect_str_eq(csv_cell(rows, 0, csv_column(rows, "detail")), "two  lines");
     csv_free(rows);
     record_clear(&row);
     record_clear(&other);
