@@ -63,9 +63,12 @@ Test(kernels, gemm)
                        (gemm_mode)draw_between(0, 2), draw_between(0, 1));
         check_gemm(50, 67, 3100, GEMM_ADD_F32, true); /* more than one depth */
         check_gemm(37, 67, 3100, GEMM_STORE, true);
-        check_gemm(257, 40, 33, GEMM_STORE, true);    /* the library's part */
-        check_gemm(300, 64, 64, GEMM_ADD_F32, true);
-        check_gemm(300, 64, 64, GEMM_ADD_F32, false);
+        check_gemm(257, 40, 33, GEMM_STORE, true);
+        check_gemm(512, 64, 64, GEMM_ADD_F32, true);
+        check_gemm(513, 40, 33, GEMM_STORE, true);    /* the library's part */
+        check_gemm(513, 40, 33, GEMM_STORE_F32, false);
+        check_gemm(600, 64, 64, GEMM_ADD_F32, true);
+        check_gemm(600, 64, 64, GEMM_ADD_F32, false);
         check_gemm(1, 3000, 40, GEMM_STORE_F32, false);
         dev->gemm(dev, GEMM_STORE, NULL, 0, NULL, 0, NULL, NULL, 0, 5, 5); /* no rows */
     }
