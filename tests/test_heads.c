@@ -67,12 +67,14 @@ Test(training, learns_two_prompts_by_heart)
 static void *trained_bytes(const model *m, const heads_prompts *prompts, train_settings s,
                            const char *name, int64_t stop_after, size_t *bytes)
 {
+    int64_t stops = 0;
     char *out = format_text("%s/%s", directory, name);
     s.out = out;
     s.stop_after = stop_after;
     retaining_heads h;
     int status;
     while ((status = heads_train(m, prompts, &s, &h)) == 1) {
+        stops++;
         heads_free(&h);
         char *state = format_text("%s.state", out);
         size_t count;
@@ -80,6 +82,7 @@ static void *trained_bytes(const model *m, const heads_prompts *prompts, train_s
         free(state);
     }
     cr_assert_eq(status, 0, "%s", fail_text());
+    cr_expect_eq(stops, stop_after ? (s.schedule.steps - 1) / stop_after : 0, "%d stops", (int)stops);
     heads_free(&h);
     void *content = read_file(out, bytes);
     free(out);
@@ -142,11 +145,20 @@ Test(training, refuses_a_state_that_is_not_its_own)
     retaining_heads h;
     cr_assert_eq(heads_train(m, &prompts, &s, &h), 1);
     heads_free(&h);
-    other = s;
-    other.schedule.rate *= 2;
-    cr_assert_eq(heads_train(m, &prompts, &other, &h), -1);
-    cr_expect(strstr(fail_text(), "another training"), "%s", fail_text());
-    heads_free(&h);
+    for (int change = 0; change < 8; change++) {
+        other = s;
+        other.schedule.rate *= change == 0 ? 2 : 1;
+        other.schedule.steps += change == 1;
+        other.schedule.warm_up += change == 2;
+        other.smoothness += change == 3;
+        other.parts += change == 4;
+        other.width += change == 5;
+        other.seed += change == 6;
+        other.layout_text = change == 7 ? "apb" : NULL;
+        cr_assert_eq(heads_train(m, &prompts, &other, &h), -1, "change %d was taken", change);
+        cr_expect(strstr(fail_text(), "another training"), "%s", fail_text());
+        heads_free(&h);
+    }
 
     size_t bytes;
     uint8_t *content = read_file(state, &bytes);

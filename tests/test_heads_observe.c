@@ -326,12 +326,13 @@ Test(heads, norm_passes_what_weighs_most)
 /* Recency passes the last four of each block. Needles: one in the anchor, two at the end of block 0, one in
  * the middle of block 1, one in the last block: of the three that could be passed, two are. */
 /* Of the keys of the first blocks that could be passed, mean share of the largest labels of one head that
- * are among the largest labels pooled over five rows of the block. */
-static double best_by_labels(const float *labels, int kv_heads, int head, int64_t passing)
+ * are among the largest labels pooled over five rows of the block; and among the block's last. */
+static void shares_of_labels(const float *labels, int kv_heads, int head, int64_t passing, double *pooled_best,
+                             double *last)
 {
-    double share = 0;
+    *pooled_best = *last = 0;
     for (int block = 0; block < HOSTS - 1; block++) {
-        int64_t first = block * BLOCK, behind = block ? 0 : 6, count = BLOCK - behind, both = 0;
+        int64_t first = block * BLOCK, behind = block ? 0 : 6, count = BLOCK - behind;
         float raw[BLOCK], pooled[BLOCK];
         uint8_t top[BLOCK], best[BLOCK];
         for (int64_t i = 0; i < count; i++) {
@@ -342,11 +343,11 @@ static double best_by_labels(const float *labels, int kv_heads, int head, int64_
         }
         learn_best(raw, count, 1, 0, passing, top);
         learn_best(pooled, count, 1, 0, passing, best);
-        for (int64_t i = 0; i < count; i++)
-            both += top[i] && best[i];
-        share += (double)both / (double)passing / (HOSTS - 1);
+        for (int64_t i = 0; i < count; i++) {
+            *pooled_best += (top[i] && best[i]) / (double)passing / (HOSTS - 1);
+            *last += (top[i] && i >= count - passing) / (double)passing / (HOSTS - 1);
+        }
     }
-    return share;
 }
 
 Test(heads, measure_of_what_is_passed)
@@ -372,9 +373,12 @@ Test(heads, measure_of_what_is_passed)
         cr_expect_float_eq(got.any_head[i], 2 / 3., 1e-12);
     shown whole = show(m, NULL, &p); /* labels are those of the whole, whatever the layout */
     for (int i = 0; i < got.layers * got.kv_heads; i++) {
-        double best = best_by_labels(whole.labels[i / got.kv_heads], got.kv_heads, i % got.kv_heads, 4);
+        double best, last;
+        shares_of_labels(whole.labels[i / got.kv_heads], got.kv_heads, i % got.kv_heads, 4, &best, &last);
         cr_expect_float_eq(got.sums[PASSED_LABELS_BEST][i], best, 1e-12, "%g, expected %g",
                            got.sums[PASSED_LABELS_BEST][i], best);
+        cr_expect_float_eq(got.sums[PASSED_LABELS][i], last, 1e-12, "%g, expected %g",
+                           got.sums[PASSED_LABELS][i], last);
     }
     shown_free(&whole);
     passed_measure_free(&got);
