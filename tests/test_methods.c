@@ -405,6 +405,7 @@ Test(methods, worked_example_star)
                                             "10: 0 1 2 3 8 9 10 ", "11: 0 1 2 3 8 9 10 11 "});
     cr_expect_eq(pairs(&e->masks[0]), 10);
     cr_expect_eq(pairs(&e->masks[1]), 36);
+    cr_expect_eq(e->plans[0].owner, 2);
     free(e);
     c = example_cell("star:anchor=2", 3, 12, 1);
     e = attend_all(&c);
