@@ -208,6 +208,34 @@ Test(official, templates_are_not_put_around_templates)
         }
 }
 
+/* Brackets are counted up to 64 deep, and not in texts, which a quote behind a backslash does not end. */
+Test(official, how_deep_a_row_may_be)
+{
+    FILE *file = fopen(scratch, "wb");
+    for (int deep = 63; deep <= 64; deep++) { /* in the row's object */
+        fputs("{\"input\": \"C\\nQ\", \"outputs\": [\"x\"], \"more\": ", file);
+        for (int i = 0; i < 2 * deep; i++)
+            fputc(i < deep ? '[' : ']', file);
+        fputs("}\n", file);
+    }
+    fputs("{\"outputs\": [\"x\"], \"input\": \"C\\nQ \\\"", file);
+    for (int i = 0; i < 70; i++)
+        fputc('[', file);
+    fputs("\"}\n", file);
+    fclose(file);
+    jsonl_file lines;
+    json_t *row;
+    cr_assert_eq(jsonl_open(&lines, scratch), 0);
+    cr_expect_eq(jsonl_next(&lines, &row), JSONL_ROW, "%s", fail_text());
+    json_decref(row);
+    cr_expect_eq(jsonl_next(&lines, &row), JSONL_BROKEN);
+    cr_expect(strstr(fail_text(), ":2: nested deeper than 64"), "%s", fail_text());
+    cr_expect_eq(jsonl_next(&lines, &row), JSONL_ROW, "%s", fail_text());
+    json_decref(row);
+    cr_expect_eq(jsonl_next(&lines, &row), JSONL_END);
+    jsonl_close(&lines);
+}
+
 /* Each broken line is passed over with its place and reason; good ones around it survive. */
 Test(official, broken_lines_are_named_and_skipped)
 {
