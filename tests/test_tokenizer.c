@@ -132,6 +132,21 @@ Test(tokenizer, default_model)
     free(path);
 }
 
+/* Of a tokenizer.json, which is taken over. */
+static tokenizer *open_json(json_t *root)
+{
+    char path[] = "/tmp/apbench-tokenizer-XXXXXX";
+    int descriptor = mkstemp(path);
+    cr_assert(descriptor >= 0);
+    close(descriptor);
+    cr_assert_eq(json_dump_file(root, path, 0), 0);
+    json_decref(root);
+    tokenizer *t = tokenizer_open(path);
+    cr_assert(t, "%s", fail_text());
+    unlink(path);
+    return t;
+}
+
 Test(tokenizer, families)
 {
     static const char *const families[TOKENIZER_KINDS] = {"smollm2", "llama-3", "qwen2.5", "plain",
@@ -141,6 +156,21 @@ Test(tokenizer, families)
         const chat_template *chat = chat_template_for(t);
         cr_expect_str_eq(chat->family, families[i]);
         cr_expect(!*chat->end_of_turn || tokenizer_is_special(t, tokenizer_id(t, chat->end_of_turn)));
+        tokenizer_close(t);
+    }
+    /* The marks of turns are a template's only where they follow the end of texts. */
+    static const int marks[][3] = {{0, 1, 2}, {0, 1, 3}, {0, 2, 3}, {2, 0, 1}};
+    for (int i = 0; i < 4; i++) {
+        json_t *added = json_array();
+        for (int k = 0; k < 3; k++)
+            json_array_append_new(
+                added, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", marks[i][k], "content",
+                                 k == 0 ? "<|endoftext|>" : k == 1 ? "<|im_start|>" : "<|im_end|>",
+                                 "special", 1, "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0));
+        json_t *model = json_pack("{s:s, s:{s:i}, s:[]}", "type", "BPE", "vocab", "a", 9, "merges");
+        tokenizer *t = open_json(json_pack("{s:s, s:o, s:o}", "version", "1.0", "added_tokens", added,
+                                           "model", model));
+        cr_expect_str_eq(chat_template_for(t)->family, i == 0 ? "qwen2.5" : "plain", "case %d", i);
         tokenizer_close(t);
     }
 }
@@ -162,21 +192,6 @@ Test(tokenizer, ids_and_texts_of_tokens)
     cr_expect_eq(bytes, 3);
     free(text);
     tokenizer_close(t);
-}
-
-/* Of a tokenizer.json, which is taken over. */
-static tokenizer *open_json(json_t *root)
-{
-    char path[] = "/tmp/apbench-tokenizer-XXXXXX";
-    int descriptor = mkstemp(path);
-    cr_assert(descriptor >= 0);
-    close(descriptor);
-    cr_assert_eq(json_dump_file(root, path, 0), 0);
-    json_decref(root);
-    tokenizer *t = tokenizer_open(path);
-    cr_assert(t, "%s", fail_text());
-    unlink(path);
-    return t;
 }
 
 /* The metaspace vocabulary with another part, which is taken over. */
