@@ -366,7 +366,8 @@ static logits_trace first_token(fixture *f, const char *method, int hosts, int64
     cr_assert_eq(sample_cell(&f->group, method, hosts, one, NULL, &c), 0, "%s", fail_text());
     run_request request = {.model = f->group.model, .cell = &c, .driver = f->sweep.driver,
                            .document = one->prompt.ids, .query = one->prompt.ids + one->prompt.document,
-                           .new_tokens = 2, .untimed = true, .on_token = logits_trace_token, .argument = &trace};
+                           .new_tokens = 2, .untimed = true, .on_token = logits_trace_token,
+                           .argument = &trace};
     run_result result = {0};
     cr_assert_eq(run_cell(&request, &result), 0, "%s", fail_text());
     run_result_free(&result);
@@ -413,7 +414,7 @@ Test(fidelity, rows_are_judged_by_their_shortest_and_longest)
         f.sweep.room = (size_t)1 << 40;
         row_judge(g, "apb:anchor=14", 4, &verdict);
         cr_assert(verdict.runs, "%s", verdict.reason);
-        cr_expect_eq(method_option_value(&verdict.resolved, "passing"), 4, "an eighth of the shorter's block");
+        cr_expect_eq(method_option_value(&verdict.resolved, "passing"), 4, "an eighth of the shorter block");
         const group_sample *one = &g->samples[!turned];
         cr_assert_eq(sample_cell(g, "apb:anchor=14", 4, one, &verdict.resolved, &longest), 0);
         cr_expect_eq(method_option_value(&longest, "passing"), 4, "the row's, not its own");
@@ -424,7 +425,8 @@ Test(fidelity, rows_are_judged_by_their_shortest_and_longest)
         cr_expect(verdict.runs, "%s", verdict.reason);
         f.sweep.room--;
         row_judge(g, "apb:anchor=14", 4, &verdict);
-        cr_expect(!verdict.runs && !strcmp(verdict.word, cell_verdict_names[CELL_TOO_BIG]), "%s", verdict.word);
+        cr_expect(!verdict.runs && !strcmp(verdict.word, cell_verdict_names[CELL_TOO_BIG]), "%s",
+                  verdict.word);
         group_sample swap = g->samples[0];
         g->samples[0] = g->samples[1];
         g->samples[1] = swap;

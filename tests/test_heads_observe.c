@@ -327,8 +327,8 @@ Test(heads, norm_passes_what_weighs_most)
  * the middle of block 1, one in the last block: of the three that could be passed, two are. */
 /* Of the keys of the first blocks that could be passed, mean share of the largest labels of one head that
  * are among the largest labels pooled over five rows of the block; and among the block's last. */
-static void shares_of_labels(const float *labels, int kv_heads, int head, int64_t passing, double *pooled_best,
-                             double *last)
+static void shares_of_labels(const float *labels, int kv_heads, int head, int64_t passing,
+                             double *pooled_best, double *last)
 {
     *pooled_best = *last = 0;
     for (int block = 0; block < HOSTS - 1; block++) {

@@ -354,7 +354,8 @@ Test(intervals, rounded_scores_and_single_samples)
     add_row(all, "zigzag", "", 4, 1024, "cwe", "10", 1);
     records_close(all);
     const char *const lines[] = {
-        "| average - FlashAttn | +0.00 | -24.99 (-32.00 to -18.00) | +25.00 [1] | -24.98 [2] | -25.00 (-32.00",
+        "| average - FlashAttn | +0.00 | -24.99 (-32.00 to -18.00) | +25.00 [1] | -24.98 [2] | "
+        "-25.00 (-32.00 to -18.00) |",
         "[1] no interval: a single sample\n",
         "[2] no interval: the samples in rows.samples.jsonl do not make the score of this row\n"};
     expect_in_table("", lines, 3);
@@ -379,7 +380,8 @@ Test(intervals, samples_that_are_not_the_same)
     add_row(all, "zigzag", "later=1", 4, 1024, "vt", "1", 50);
     add_row(all, "zigzag", "later=1", 4, 1024, "cwe", "1", 50);
     records_close(all);
-    const char *const lines[] = {"| average - FlashAttn | +0.00 | +25.00 [1] | +25.00 [1] | +25.00 [1] | +25.00 [1] | -25",
+    const char *const lines[] = {"| average - FlashAttn | +0.00 | +25.00 [1] | +25.00 [1] | +25.00 [1] | "
+                                 "+25.00 [1] | -25.00 (",
                                  "[1] no interval: the two were not given the same samples\n"};
     expect_in_table("", lines, 2);
 }

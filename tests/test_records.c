@@ -342,7 +342,7 @@ Test(records, foreign_files_are_refused)
     free(twice);
     size_t header = (size_t)(strchr(text, '\n') + 1 - text);
     char *large = format_text("%.*s%s%s", (int)header, text, "100000000000000000", text + header + 1);
-    expect_refused(large, strlen(large), "abc", "row \"100000000000000000\" stands where a number above 0, of");
+    expect_refused(large, strlen(large), "abc", "row \"100000000000000000\" stands where a number above 0");
     free(large);
     expect_refused("my notes", 8, "abc", "no results file of this kind");
     expect_refused("my notes\n", 9, "abc", "column 1 of its header is my notes");

@@ -105,7 +105,8 @@ Test(sweep, seconds_as_text)
         double seconds;
         const char *text;
     } cases[] = {{0, "0 s"}, {59.4, "59 s"}, {60, "1 min 0 s"}, {200, "3 min 20 s"}, {3599, "59 min 59 s"},
-                 {3600, "1 h 0 min"}, {7500, "2 h 5 min"}, {47.5 * 3600, "47 h 30 min"}, {48 * 3600, "2 days"}};
+                 {3600, "1 h 0 min"}, {7500, "2 h 5 min"}, {47.5 * 3600, "47 h 30 min"},
+                 {48 * 3600, "2 days"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[64];
         cr_expect_str_eq(format_seconds(cases[i].seconds, text, sizeof text), cases[i].text);
@@ -122,7 +123,8 @@ Test(sweep, progress_of_cells, .init = cr_redirect_stderr)
     progress quiet = {.total = 3, .expected_left = 60, .quiet = true};
     progress_report(&quiet, 10, 15, "nobody hears this");
     fflush(stderr);
-    cr_assert_stderr_eq_str("[1/3] one; about 1 min 15 s left\n[2/3] two; about 1 min 0 s left\n[3/3] three\n");
+    cr_assert_stderr_eq_str("[1/3] one; about 1 min 15 s left\n[2/3] two; about 1 min 0 s left\n"
+                            "[3/3] three\n");
 }
 
 /* A row of 10 samples, 4 of them from before, in its twentieth second: of 6 that were to take 60 s 2 are
