@@ -92,7 +92,6 @@ Test(table_rows, options_that_are_listed)
                   "", "\n- APB, 4 hosts at 1000: anchor=72 (the last task; tasks differ, see the rows)\n");
     static const char rows[] = "model,layers,method,options,hosts,link,length,status,prefill_s\n"
                                "smollm2,30,apb,anchor=64,4,eth100,1000,ok,1\n"
-                               "smollm2,30,apb,anchor=72,4,eth100,1000,ok,1\n"
                                "smollm2,30,apb,anchor=128,4,eth100,3000,ok,3\n"
                                "smollm2,30,apb,anchor=96,4,eth100,2000,ok,2\n";
     expect_within(rows, "--value prefill_s", "at 3000: anchor=128\n");
