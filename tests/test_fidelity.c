@@ -384,6 +384,11 @@ Test(fidelity, divergence_of_the_first_token)
     cr_expect_eq(logits_kl(uneven, uneven, 2), 0);
     static const float ties[] = {0, 3, 3, -1};
     cr_expect_eq(logits_best(ties, 4), 1, "of equals the first");
+    float broken[] = {NAN, 3, 3, -1};
+    logits_trace good = {.vocab = 4, .steps = 1, .logits = (float *)ties}, bad = good;
+    bad.logits = broken;
+    cr_expect_eq(logits_difference(&good, &good), 0);
+    cr_expect(isnan(logits_difference(&bad, &good)), "what is no number is no small difference");
 
     fixture f;
     sample_result got;

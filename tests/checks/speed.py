@@ -108,6 +108,16 @@ def dry_run():
     return None if ring_gib > flash_gib else f"flash is to need {flash_gib} GiB, ring {ring_gib} GiB"
 
 
+def no_room():
+    """A cell that does not fit says in its row what it would hold."""
+    out = SCRATCH / "oom.csv"
+    subprocess.run([PROGRAM, "speed", "--models", "yi-34b", "--methods", "flash", "--hosts", "1", "--lengths", "4M",
+                    "--out", str(out)], capture_output=True, check=False)
+    (row,) = table(out)
+    said = f"a host needs {row['peak_bytes']} bytes"
+    return None if row["status"] == "oom" and said in row["detail"] else f"{row['peak_bytes']}: {row['detail']}"
+
+
 def main():
     out, wrong = SCRATCH / "speed.csv", Complaints()
     ran = subprocess.run([*SWEEP, "--out", str(out)], capture_output=True, text=True, check=False)
@@ -124,6 +134,7 @@ def main():
             look(row, [one for one in repetitions if one["row"] == row["row"]], wrong)
         wrong.report(name)
     report("a dry run's seconds and memory", dry_run())
+    report("bytes of a cell that does not fit", no_room())
 
 
 main()
