@@ -1,8 +1,8 @@
 """What an accuracy sweep writes: each row is to say of its samples what their lines say.
 
-A layer of the default model answers under three methods; in a file one of the samples is then another's,
-so that not all of them are the program's own. Figures stand with six digits. Prints `ok NAME` or
-`not ok NAME: why`.
+Two layers of the default model run under three methods (in one no answer would depend on the method); in a
+file one of the samples is then another's, so that not all of them are the program's own. Figures stand with six digits.
+Prints `ok NAME` or `not ok NAME: why`.
 """
 
 import csv
@@ -26,7 +26,7 @@ def run(*words):
 
 
 def evaluate(out, *more, methods=METHODS):
-    return run("eval", "--methods", ",".join(methods), "--hosts", "2", "--layers", "1", "--tasks", TASK,
+    return run("eval", "--methods", ",".join(methods), "--hosts", "2", "--layers", "2", "--tasks", TASK,
                "--lengths", "1K", "--samples", str(SAMPLES), "--threads", "1", "--out", str(out), *more)
 
 
