@@ -106,13 +106,13 @@ static void put_tensor(safetensors_text *file, const checkpoint *c, const char *
     bool wrong_type = c->mistyped && !strcmp(name, c->mistyped);
     if (c->misshaped && !strcmp(name, c->misshaped))
         *(columns ? &columns : &rows) += 1;
-    bool zero = !c->output_bias && strstr(name, "o_proj.bias");
+    bool bias = strstr(name, "o_proj.bias");
     int64_t count = rows * (columns ? columns : 1);
     file->data = realloc_or_die(file->data, file->bytes + (size_t)count * 4, 1);
     size_t begin = file->bytes;
     for (int64_t i = 0; i < count; i++)
         file->bytes += put_value(file->data + file->bytes, wrong_type ? DTYPE_F32 : c->type,
-                                 zero ? 0 : checkpoint_value(name, i));
+                                 bias ? c->output_bias && i == count - 1 : checkpoint_value(name, i));
     const char *const types[] = {"F32", "F16", "BF16"};
     char *shape = columns ? format_text("%lld,%lld", (long long)rows, (long long)columns)
                           : format_text("%lld", (long long)rows);

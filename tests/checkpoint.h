@@ -21,7 +21,7 @@ typedef struct {
     bool tied;        /* tie_word_embeddings */
     bool lm_head;     /* lm_head.weight is in the file */
     bool biases;      /* a Llama with "attention_bias": q, k, v and o have biases, o's is zero */
-    bool output_bias; /* o's is not zero */
+    bool output_bias; /* o's last element is not zero */
     int header_bytes_over_8; /* pads the header to a length of 8 n + this: data that do not align */
     /* Faults, NULL = none: a tensor that is left out, or has one column more, or is of type I32. */
     const char *left_out, *misshaped, *mistyped;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "harness/command/command.h"
 #include "harness/error.h"
 #include "harness/records/csv.h"
 
@@ -59,6 +60,16 @@ void expect_refused(int (*command)(int, char **), const char *words, int status,
 {
     free(output_of(command, words, status));
     cr_expect(strstr(fail_text(), sentence), "\"%s\" lacks \"%s\"", fail_text(), sentence);
+}
+
+char *table_of_rows(const char *rows, const char *flags)
+{
+    FILE *file = fopen(results_path, "w");
+    cr_assert(file && fputs(rows, file) >= 0 && fclose(file) == 0);
+    char *words = format_text("table %s%s%s", results_path, *flags ? " " : "", flags);
+    char *text = output_of(command_table, words, 0);
+    free(words);
+    return text;
 }
 
 char *figure_data(const char *name)

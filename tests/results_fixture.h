@@ -13,6 +13,9 @@ char *output_of(int (*command)(int, char **), const char *words, int expected_st
 /* Such a command ends with this status, and its sentence holds this. */
 void expect_refused(int (*command)(int, char **), const char *words, int status, const char *sentence);
 
+/* What `table` prints of a results file of these lines, to be freed. */
+char *table_of_rows(const char *rows, const char *flags);
+
 /* The curves of a figure that was drawn with --keep-data, to be freed: NAME.dat. */
 char *figure_data(const char *name);
 

@@ -82,6 +82,63 @@ Test(comm, hosts_take_turns_in_one_order_and_replicated_work_is_done_once)
     cr_assert_arr_eq(first.order, second.order, sizeof first.order);
 }
 
+/* What a host counts for itself, and for work that all would do. */
+enum { OWN_FLOPS = 7, SHARED_FLOPS = 1000, ROUNDS = 50 };
+
+static int add_flops(void *argument)
+{
+    ((comm *)argument)->dev->flops += SHARED_FLOPS;
+    return 0;
+}
+
+static int count_flops(comm *c, void *argument)
+{
+    uint64_t *found = argument;
+    double out[4] = {0};
+    for (int round = 0; round < ROUNDS; round++) {
+        c->dev->flops += OWN_FLOPS;
+        if (c->driver->replicated(c, add_flops, c, out, sizeof out) < 0)
+            return -1;
+        int handle = c->driver->barrier(c);
+        if (handle < 0 || c->driver->wait(c, handle) < 0)
+            return -1;
+    }
+    found[c->rank] = timeline_flops(c->time);
+    timeline_phase(c->time, PHASE_START);
+    return timeline_flops(c->time) ? fail("what was counted before the start still counts") : 0;
+}
+
+static void *(*alloc_of_device)(device *, size_t);
+static int buffers_taken;
+
+static void *count_buffers(device *dev, size_t bytes)
+{
+    buffers_taken++;
+    return alloc_of_device(dev, bytes);
+}
+
+/* Whoever copies a result has the FLOPs of its making counted as whoever made it has, and the buffers that
+ * results lie in meanwhile are used again. */
+Test(comm, replicated_work_counts_on_every_host_and_keeps_few_buffers)
+{
+    enum { HOSTS = 3 };
+    clock_state state = {0};
+    device dev = clock_device(&state);
+    timeline timelines[HOSTS] = {0};
+    uint64_t found[HOSTS] = {0};
+    alloc_of_device = dev.alloc;
+    dev.alloc = count_buffers;
+    dev.flops = 99; /* before: nobody's */
+    const comm_driver *sim = comm_find("sim");
+    cr_assert_eq(sim->run(sim, HOSTS, &dev, timelines, count_flops, found), 0, "%s", fail_text());
+    for (int rank = 0; rank < HOSTS; rank++) {
+        cr_expect_eq(found[rank], ROUNDS * (OWN_FLOPS + SHARED_FLOPS), "host %d: %llu", rank,
+                     (unsigned long long)found[rank]);
+        timeline_free(&timelines[rank]);
+    }
+    cr_expect(buffers_taken > 0 && buffers_taken < 3, "%d buffers", buffers_taken);
+}
+
 static int deep_stack(comm *c, void *argument)
 {
     volatile char frame[600 << 10]; /* of the megabyte that a host has */
@@ -162,6 +219,15 @@ static int parts_differ(comm *c, void *unused)
     char send[8] = {0}, recv[8];
     size_t at[2] = {0, 4}, send_bytes[2] = {4, 4}, recv_bytes[2] = {4, 4};
     recv_bytes[0] = c->rank == 1 ? 3 : 4;
+    return wait_for(c, c->driver->all_to_all(c, send, at, send_bytes, recv, at, recv_bytes));
+}
+
+static int parts_differ_the_other_way(comm *c, void *unused)
+{
+    (void)unused;
+    char send[8] = {0}, recv[8];
+    size_t at[2] = {0, 4}, send_bytes[2] = {4, 4}, recv_bytes[2] = {4, 4};
+    send_bytes[0] = c->rank == 1 ? 3 : 4;
     return wait_for(c, c->driver->all_to_all(c, send, at, send_bytes, recv, at, recv_bytes));
 }
 
@@ -267,6 +333,8 @@ Test(comm, calls_that_do_not_match)
                    "host 0");
     expect_failure(2, parts_differ,
                    "host 1: all_to_all: it receives 3 bytes from host 0, which sends 4");
+    expect_failure(2, parts_differ_the_other_way,
+                   "host 1: all_to_all: it sends 3 bytes to host 0, which receives 4");
     expect_failure(2, messages_differ,
                    "host 1: send_recv: host 0 sends 20 bytes to host 1, which receives 30");
     expect_failure(2, no_such_peer,
@@ -341,6 +409,9 @@ Test(links, presets_and_text)
     cr_assert_eq(link.hosts_per_node, 8);
     cr_assert_float_eq(link.node_latency, 8e-6, 1e-18);
     cr_assert_float_eq(link.node_bandwidth, 25.5e9, 1);
+    cr_assert_eq(link_find("custom:latency=5us:bandwidth=50G:hosts_per_node=1048576:node_latency=5us:"
+                           "node_bandwidth=50G", &link), 0, "%s", fail_text());
+    cr_assert_eq(link.hosts_per_node, 1 << 20);
     cr_assert_eq(link_find("nvlink4:latency=0", &link), 0);
     cr_assert_eq(link.latency, 0);
     cr_assert_float_eq(link.bandwidth, 370e9, 1);

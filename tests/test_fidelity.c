@@ -1,5 +1,6 @@
 /* The error of the last layer's output by place: on made rows where every value is known, under exact and
- * approximate methods, and what is kept of exact runs. */
+ * approximate methods, and what is kept of exact runs. And what else a row makes of its samples: how it is
+ * judged, which lines are theirs, what they add up to. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -7,7 +8,9 @@
 
 #include "harness/error.h"
 #include "harness/run/run.h"
+#include "harness/sweep/accuracy/judge.h"
 #include "harness/sweep/accuracy/sample.h"
+#include "harness/sweep/cells.h"
 
 static device *open_device(void)
 {
@@ -350,4 +353,142 @@ Test(fidelity, samples_have_seeds_of_their_own)
     cr_expect_neq(cells[0].seed, cells[1].seed);
     cr_expect_neq(cells[0].seed, cells[2].seed);
     close_fixture(&f);
+}
+
+/* ---- Rows of samples ---- */
+
+/* The first token's logits of a sample under a method, to be freed. */
+static logits_trace first_token(fixture *f, const char *method, int hosts, int64_t index)
+{
+    const group_sample *one = &f->group.samples[index];
+    cell c;
+    logits_trace trace = {.vocab = f->group.model->config.shape.vocab, .most = 1};
+    cr_assert_eq(sample_cell(&f->group, method, hosts, one, NULL, &c), 0, "%s", fail_text());
+    run_request request = {.model = f->group.model, .cell = &c, .driver = f->sweep.driver,
+                           .document = one->prompt.ids, .query = one->prompt.ids + one->prompt.document,
+                           .new_tokens = 2, .untimed = true, .on_token = logits_trace_token,
+                           .argument = &trace};
+    run_result result = {0};
+    cr_assert_eq(run_cell(&request, &result), 0, "%s", fail_text());
+    run_result_free(&result);
+    cr_assert_eq(trace.steps, 1, "two tokens were made, one is wanted");
+    return trace;
+}
+
+/* The divergence is that of the method from flash, in nats: the other way round it is another. */
+Test(fidelity, divergence_of_the_first_token)
+{
+    static const float even[] = {1, 1}, uneven[] = {-2, -2 + 1.0986123f}; /* halves; a quarter and the rest */
+    cr_expect_float_eq(logits_kl(even, uneven, 2), 0.5 * log(2) + 0.5 * log(2 / 3.0), 1e-6);
+    cr_expect_float_eq(logits_kl(uneven, even, 2), 0.25 * log(0.5) + 0.75 * log(1.5), 1e-6);
+    cr_expect_eq(logits_kl(uneven, uneven, 2), 0);
+    static const float ties[] = {0, 3, 3, -1};
+    cr_expect_eq(logits_best(ties, 4), 1, "of equals the first");
+    float broken[] = {NAN, 3, 3, -1};
+    logits_trace good = {.vocab = 4, .steps = 1, .logits = (float *)ties}, bad = good;
+    bad.logits = broken;
+    cr_expect_eq(logits_difference(&good, &good), 0);
+    cr_expect(isnan(logits_difference(&bad, &good)), "what is no number is no small difference");
+
+    fixture f;
+    sample_result got;
+    open_fixture(&f, "llama31-f16", "flash,star");
+    run_one(&f, "star:anchor=8", 4, 0, &got);
+    logits_trace flash = first_token(&f, "flash", 1, 0), star = first_token(&f, "star:anchor=8", 4, 0);
+    double found = number(&got, "kl"), expected = logits_kl(flash.logits, star.logits, flash.vocab);
+    cr_expect(found > 0 && found == expected, "%g, expected %g", found, expected);
+    cr_expect_neq(found, logits_kl(star.logits, flash.logits, flash.vocab));
+    cr_expect_eq(number(&got, "top1"), logits_best(flash.logits, flash.vocab) ==
+                                           logits_best(star.logits, star.vocab));
+    logits_trace_free(&flash);
+    logits_trace_free(&star);
+    sample_result_free(&got);
+    close_fixture(&f);
+}
+
+/* The shortest document decides on options and the longest on room, wherever they stand. */
+Test(fidelity, rows_are_judged_by_their_shortest_and_longest)
+{
+    fixture f;
+    open_fixture(&f, "llama31-f16", "apb");
+    group *g = &f.group;
+    for (int turned = 0; turned < 2; turned++) {
+        row_verdict verdict;
+        cell longest;
+        run_memory memory;
+        f.sweep.room = (size_t)1 << 40;
+        row_judge(g, "apb:anchor=14", 4, &verdict);
+        cr_assert(verdict.runs, "%s", verdict.reason);
+        cr_expect_eq(method_option_value(&verdict.resolved, "passing"), 4, "an eighth of the shorter block");
+        const group_sample *one = &g->samples[!turned];
+        cr_assert_eq(sample_cell(g, "apb:anchor=14", 4, one, &verdict.resolved, &longest), 0);
+        cr_expect_eq(method_option_value(&longest, "passing"), 4, "the row's, not its own");
+        run_memory_plan(&g->model->config, g->model->layers, &longest, f.sweep.dev,
+                        one->sample.tokens_to_generate, &memory);
+        f.sweep.room = memory.weights + memory.shared + memory.zone_sum;
+        row_judge(g, "apb:anchor=14", 4, &verdict);
+        cr_expect(verdict.runs, "%s", verdict.reason);
+        f.sweep.room--;
+        row_judge(g, "apb:anchor=14", 4, &verdict);
+        cr_expect(!verdict.runs && !strcmp(verdict.word, cell_verdict_names[CELL_TOO_BIG]), "%s",
+                  verdict.word);
+        group_sample swap = g->samples[0];
+        g->samples[0] = g->samples[1];
+        g->samples[1] = swap;
+    }
+    close_fixture(&f);
+}
+
+/* A line is taken for a sample of the same texts and answers, whoever ran it, and for no other. */
+Test(fidelity, lines_of_samples)
+{
+    static const char *const changed[] = {"document", "query", "references", "score", "seconds"};
+    fixture f;
+    sample_result got;
+    open_fixture(&f, "llama31-f16", "star");
+    f.sweep.fidelity = false;
+    group_sample *one = &f.group.samples[0];
+    one->sample.document = (sized_text){copy_text("a\0b"), 3};
+    one->sample.query = (sized_text){copy_text("which?"), 6};
+    run_one(&f, "star", 2, 0, &got);
+    cr_expect(sample_is_of_line(one, got.line));
+    for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) {
+        json_t *other = json_deep_copy(got.line);
+        json_object_set_new(other, changed[i], json_string("something else"));
+        cr_expect_not(sample_is_of_line(one, other), "another %s", changed[i]);
+        json_decref(other);
+    }
+    json_object_set_new(got.line, "label", json_integer(7));
+    cr_expect_not(sample_is_of_line(one, got.line), "a label where the sample has none");
+    sample_result_free(&got);
+    close_fixture(&f);
+}
+
+/* What samples have they add to the row, those that are compared with flash their errors too. */
+Test(fidelity, totals_of_lines)
+{
+    static const char *const lines[] = {
+        "{\"score\":0.5,\"seconds\":2,\"null\":0,\"top1\":1,\"kl\":0.25,\"error_start\":0.5,"
+        "\"error_end\":1,\"error_document\":1.5,\"error_query\":2}",
+        "{\"score\":0,\"seconds\":3,\"null\":1,\"score_error\":\"it raised\"}",
+        "{\"score\":1,\"seconds\":4,\"null\":1,\"top1\":0,\"kl\":0.5,\"error_start\":1,"
+        "\"error_end\":1,\"error_document\":1,\"error_query\":1}"};
+    totals sum = {0};
+    for (int i = 0; i < 3; i++) {
+        totals one;
+        json_error_t error;
+        json_t *line = json_loads(lines[i], 0, &error);
+        cr_assert(line, "%s", error.text);
+        totals_of_line(line, &one);
+        totals_add(&sum, &one);
+        json_decref(line);
+    }
+    cr_expect(sum.score == 1.5 && sum.seconds == 9 && sum.done == 3 && sum.nulls == 2 && sum.raised == 1);
+    cr_expect(sum.compared == 2 && sum.same_first == 1 && sum.kl == 0.75);
+    cr_expect(sum.errors[ERROR_START] == 1.5 && sum.errors[ERROR_END] == 2 &&
+              sum.errors[ERROR_DOCUMENT] == 2.5 && sum.errors[ERROR_QUERY] == 3);
+    static const int64_t wanted[][3] = {{5, 0, 5}, {5, 3, 3}, {5, 9, 5}}; /* --samples, --limit, how many */
+    for (int i = 0; i < 3; i++)
+        cr_expect_eq(group_samples_wanted(&(accuracy_sweep){.samples = wanted[i][0], .limit = wanted[i][1]}),
+                     wanted[i][2]);
 }

@@ -42,6 +42,17 @@ static void expect_figures(const char *words, const char *const *names, int coun
     free(text);
 }
 
+/* The command that draws a figure, which its data begin with, sets this: NAME=VALUE. */
+static void expect_setting(const char *data, const char *setting)
+{
+    char *text = format_text(" %s; ", setting), *line = copy_bytes(data, strcspn(data, "\n"));
+    for (char *at = line; (at = strchr(at, '"')); at++)
+        *at = ' '; /* the first one stands behind -e */
+    cr_expect(strstr(line, text), "%s is not in %s", setting, line);
+    free(line);
+    free(text);
+}
+
 Test(figures, of_speed)
 {
     char words[256];
@@ -65,6 +76,58 @@ Test(figures, of_speed)
                      "\"StarAttn, paper\"\n32768 5.1641791\n65536 6.65034965\n131072 8.57428571\n\n\n"
                      "\"APB, paper\"\n32768 7.06122449\n65536 8.72477064\n131072 10.7562724\n\n\n"
                      "\"MInference, paper\"\n32768 0.698989899\n65536 1.09059633\n131072 1.97955145\n");
+    /* A method has its style in either row, one that is not in the table the next. */
+    expect_setting(data, "styles='40 1 2 6 21 22 24 25 26 27 '");
+    expect_setting(data, "lengths='32768 65536 131072 '");
+    expect_setting(data, "names='32K 64K 128K '");
+    free(data);
+    data = figure_data(names[0]);
+    cr_expect(strstr(data, "\"perfect exact (FlashAttn / 8)\"\n32768 0.5\n65536 1.25\n"), "%s", data);
+    free(data);
+}
+
+/* The highest bar has room above it, unless it dwarfs the others: then the next one has. */
+Test(figures, of_parts)
+{
+    static const char *const tops[] = {"top=216", "top=250"};
+    char words[256];
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
+    for (int i = 0; i < 2; i++) {
+        records *all = records_open(results_path, RECORD_SPEED, "abc");
+        cr_assert(all, "%s", fail_text());
+        if (i) {
+            add_speed(all, "flash", 1, 32768, "ok", 40);
+        } else {
+            add_speed(all, "ring", 8, 32768, "ok", 6.4); /* 200 ms a layer */
+            add_speed(all, "star", 8, 32768, "ok", 1.6);
+            add_speed(all, "apb", 8, 32768, "ok", 3.2);
+        }
+        records_close(all);
+        free(output_of(command_plot, words, 0));
+        char *data = figure_data("breakdown-llama-3.1-8b-8hosts-nvlink3");
+        expect_setting(data, tops[i]);
+        cr_expect(strstr(data, "\n\"StarAttn\" 12.5 0 0 25 0 12.5 0 50\n"), "%s", data);
+        free(data);
+    }
+}
+
+/* Variants take the styles behind the methods', each label one for any number of hosts, and the first again
+ * behind the last. A quote is no end of gnuplot's text. */
+Test(figures, styles_and_quotes)
+{
+    FILE *file = fopen(results_path, "w");
+    cr_assert(file);
+    fputs("model,method,variant,hosts,link,length,status,prefill_s\n", file);
+    for (int variant = 0; variant < 6; variant++)
+        for (int hosts = 2; hosts <= 4; hosts += 2)
+            fprintf(file, "it's,star,anchor=%d,%d,eth100,1000,ok,%d\n", variant, hosts, 1 + variant);
+    fclose(file);
+    char words[256];
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
+    free(output_of(command_plot, words, 0));
+    char *data = figure_data("prefill-it-s-4hosts-eth100");
+    expect_setting(data, "styles='7 8 9 10 1 2 '");
+    expect_setting(data, "heading='Prefill: it''s, 4 hosts, projected over eth100'");
     free(data);
 }
 
@@ -75,7 +138,7 @@ Test(figures, of_hosts)
     cr_assert(all, "%s", fail_text());
     add_speed(all, "flash", 1, 32768, "ok", 8);
     add_speed(all, "flash", 1, 65536, "ok", 32);
-    for (int hosts = 2; hosts <= 8; hosts *= 2)
+    for (int hosts = 8; hosts > 1; hosts /= 2) /* drawn by their number */
         add_speed(all, "ring", hosts, 32768, "ok", 10.0 / hosts);
     add_speed(all, "ring", 8, 65536, "ok", 5);
     records_close(all);
@@ -168,6 +231,32 @@ Test(figures, of_accuracy)
     /* Without samples an interval has no width; a series that lacks a task's score has no bar. */
     expect_lines(strchr(data, '\n') + 1, "\"FlashAttn\" 77.5 77.5 77.5 1 \"77.5\"\n"
                                          "\"APB\" 65 65 65 6 \"65.0\"\n");
+    expect_setting(data, "bars=2");
+    expect_setting(data, "top=77.5");
+    expect_setting(data, "reference=77.5");
+    expect_setting(data, "heading='Score at 1000 tokens on 4 hosts, mean of 2 tasks: smollm2'");
+    free(data);
+}
+
+/* Where numbers of hosts differ, bars say them and the heading does not; without FlashAttn there is no
+ * line of reference. */
+Test(figures, bars_on_other_hosts)
+{
+    records *all = records_open(results_path, RECORD_ACCURACY, "abc");
+    cr_assert(all, "%s", fail_text());
+    add_accuracy(all, "star", "", 4, "niah_1", 75, 0);
+    add_accuracy(all, "apb", "", 4, "niah_1", 70, 0);
+    add_accuracy(all, "apb", "", 8, "niah_1", 60, 0);
+    records_close(all);
+    char words[256];
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
+    free(output_of(command_plot, words, 0));
+    char *data = figure_data("scores-smollm2-1000");
+    expect_lines(strchr(data, '\n') + 1, "\"StarAttn, 4 hosts\" 75 75 75 5 \"75.0\"\n"
+                                         "\"APB, 4 hosts\" 70 70 70 6 \"70.0\"\n"
+                                         "\"APB, 8 hosts\" 60 60 60 6 \"60.0\"\n");
+    expect_setting(data, "heading='Score at 1000 tokens of niah_1: smollm2'");
+    expect_setting(data, "reference=-1");
     free(data);
 }
 

@@ -1,6 +1,7 @@
 /* Training retaining heads as a whole: learning a tiny set by heart, going on after a stop bit by bit,
  * files that come back as written, and what is read from samples and texts. */
 #include <criterion/criterion.h>
+#include <criterion/redirect.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,21 @@ static heads_prompts random_prompts(const model *m, int64_t count)
     return all;
 }
 
+/* The overlap in the last line of progress. */
+static double overlap_said(void)
+{
+    char line[512];
+    double overlap = NAN;
+    fflush(stderr);
+    for (FILE *said = cr_get_redirected_stderr(); fgets(line, sizeof line, said);) {
+        const char *at = strstr(line, ", overlap ");
+        overlap = at ? atof(at + strlen(", overlap ")) : overlap;
+        if (!strncmp(line, "apbench: ", 9)) /* said when all is done */
+            break;
+    }
+    return overlap;
+}
+
 /* Two prompts by heart. Untrained heads reach some 0.1; the labels of random ids jump from token to token,
  * so that even heads trained for long stay at 0.9. */
 Test(training, learns_two_prompts_by_heart)
@@ -47,13 +63,16 @@ Test(training, learns_two_prompts_by_heart)
     heads_make(&fresh, &m->config.shape, m->layers, 64);
     heads_fill(&fresh, 1);
     heads_measure before, after;
+    cr_redirect_stderr();
     cr_assert_eq(heads_train(m, &prompts, &s, &h), 0, "%s", fail_text());
+    double said = overlap_said();
     cr_assert_eq(heads_evaluate(m, NULL, 2, &prompts, &fresh, &before), 0, "%s", fail_text());
     cr_assert_eq(heads_evaluate(m, NULL, 2, &prompts, &h, &after), 0, "%s", fail_text());
     double untrained = heads_mean(&before, before.overlap, before.prompts);
     double trained = heads_mean(&after, after.overlap, after.prompts);
     cr_expect(untrained < 0.5, "untrained heads overlap by %g", untrained);
     cr_expect(trained > 0.8, "trained heads overlap by %g", trained);
+    cr_expect_float_eq(said, trained, 0.1, "progress says %g of %g", said, trained);
     heads_measure_free(&before);
     heads_measure_free(&after);
     heads_free(&h);
@@ -67,12 +86,14 @@ Test(training, learns_two_prompts_by_heart)
 static void *trained_bytes(const model *m, const heads_prompts *prompts, train_settings s,
                            const char *name, int64_t stop_after, size_t *bytes)
 {
+    int64_t stops = 0;
     char *out = format_text("%s/%s", directory, name);
     s.out = out;
     s.stop_after = stop_after;
     retaining_heads h;
     int status;
     while ((status = heads_train(m, prompts, &s, &h)) == 1) {
+        stops++;
         heads_free(&h);
         char *state = format_text("%s.state", out);
         size_t count;
@@ -80,6 +101,7 @@ static void *trained_bytes(const model *m, const heads_prompts *prompts, train_s
         free(state);
     }
     cr_assert_eq(status, 0, "%s", fail_text());
+    cr_expect_eq(stops, stop_after ? (s.schedule.steps - 1) / stop_after : 0, "%d stops", (int)stops);
     heads_free(&h);
     void *content = read_file(out, bytes);
     free(out);
@@ -142,11 +164,20 @@ Test(training, refuses_a_state_that_is_not_its_own)
     retaining_heads h;
     cr_assert_eq(heads_train(m, &prompts, &s, &h), 1);
     heads_free(&h);
-    other = s;
-    other.schedule.rate *= 2;
-    cr_assert_eq(heads_train(m, &prompts, &other, &h), -1);
-    cr_expect(strstr(fail_text(), "another training"), "%s", fail_text());
-    heads_free(&h);
+    for (int change = 0; change < 8; change++) {
+        other = s;
+        other.schedule.rate *= change == 0 ? 2 : 1;
+        other.schedule.steps += change == 1;
+        other.schedule.warm_up += change == 2;
+        other.smoothness += change == 3;
+        other.parts += change == 4;
+        other.width += change == 5;
+        other.seed += change == 6;
+        other.layout_text = change == 7 ? "apb" : NULL;
+        cr_assert_eq(heads_train(m, &prompts, &other, &h), -1, "change %d was taken", change);
+        cr_expect(strstr(fail_text(), "another training"), "%s", fail_text());
+        heads_free(&h);
+    }
 
     size_t bytes;
     uint8_t *content = read_file(state, &bytes);

@@ -162,6 +162,9 @@ Test(heads, overlap_counts_the_best_tenth)
     cr_expect_eq(overlap[1], 1);
     learn_overlap(scores, labels, 5, 2, overlap); /* at least one */
     cr_expect_eq(overlap[1], 1);
+    static const int64_t tenths[][2] = {{1, 1}, {9, 1}, {10, 1}, {19, 1}, {20, 2}, {8191, 819}};
+    for (int i = 0; i < 6; i++)
+        cr_expect_eq(learn_tenth(tenths[i][0]), tenths[i][1]);
 }
 
 /* Against the definition, one by one: few distinct values, so that most are tied; signs and both zeros. */

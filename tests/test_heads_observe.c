@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "harness/error.h"
+#include "harness/heads/learn.h"
 #include "harness/heads/observe/observe.h"
 #include "harness/heads/passed.h"
 #include "tests/heads_fixture.h"
@@ -324,6 +325,31 @@ Test(heads, norm_passes_what_weighs_most)
 
 /* Recency passes the last four of each block. Needles: one in the anchor, two at the end of block 0, one in
  * the middle of block 1, one in the last block: of the three that could be passed, two are. */
+/* Of the keys of the first blocks that could be passed, mean share of the largest labels of one head that
+ * are among the largest labels pooled over five rows of the block; and among the block's last. */
+static void shares_of_labels(const float *labels, int kv_heads, int head, int64_t passing,
+                             double *pooled_best, double *last)
+{
+    *pooled_best = *last = 0;
+    for (int block = 0; block < HOSTS - 1; block++) {
+        int64_t first = block * BLOCK, behind = block ? 0 : 6, count = BLOCK - behind;
+        float raw[BLOCK], pooled[BLOCK];
+        uint8_t top[BLOCK], best[BLOCK];
+        for (int64_t i = 0; i < count; i++) {
+            int64_t row = behind + i;
+            pooled[i] = raw[i] = labels[(first + row) * kv_heads + head];
+            for (int64_t near = row < 2 ? 0 : row - 2; near <= row + 2 && near < BLOCK; near++)
+                pooled[i] = fmaxf(pooled[i], labels[(first + near) * kv_heads + head]);
+        }
+        learn_best(raw, count, 1, 0, passing, top);
+        learn_best(pooled, count, 1, 0, passing, best);
+        for (int64_t i = 0; i < count; i++) {
+            *pooled_best += (top[i] && best[i]) / (double)passing / (HOSTS - 1);
+            *last += (top[i] && i >= count - passing) / (double)passing / (HOSTS - 1);
+        }
+    }
+}
+
 Test(heads, measure_of_what_is_passed)
 {
     device *dev;
@@ -345,6 +371,16 @@ Test(heads, measure_of_what_is_passed)
     }
     for (int i = 0; i < got.layers; i++)
         cr_expect_float_eq(got.any_head[i], 2 / 3., 1e-12);
+    shown whole = show(m, NULL, &p); /* labels are those of the whole, whatever the layout */
+    for (int i = 0; i < got.layers * got.kv_heads; i++) {
+        double best, last;
+        shares_of_labels(whole.labels[i / got.kv_heads], got.kv_heads, i % got.kv_heads, 4, &best, &last);
+        cr_expect_float_eq(got.sums[PASSED_LABELS_BEST][i], best, 1e-12, "%g, expected %g",
+                           got.sums[PASSED_LABELS_BEST][i], best);
+        cr_expect_float_eq(got.sums[PASSED_LABELS][i], last, 1e-12, "%g, expected %g",
+                           got.sums[PASSED_LABELS][i], last);
+    }
+    shown_free(&whole);
     passed_measure_free(&got);
 
     /* Where all keys of blocks 1 and 2 are passed, all that could be found there is. */

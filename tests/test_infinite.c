@@ -224,6 +224,18 @@ Test(infinite, broken_rows_cost_themselves)
     task_sample_free(&sample);
     cr_assert_eq(task_samples_next(samples, &sample), 0);
     cr_expect_eq(task_samples_broken(samples), 8);
+    char *all = format_text("8 broken lines of %s skipped: 2, 3, 4, 5, 6, 7, 8, 10", scratch);
+    char *text = task_samples_broken_text(samples);
+    cr_expect_str_eq(text, all);
+    free(text);
+    free(all);
+    task_samples_close(samples);
+    write_rows("1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+    samples = open_samples(&request);
+    cr_assert_eq(task_samples_next(samples, &sample), 0);
+    text = task_samples_broken_text(samples);
+    cr_expect(strstr(text, "9 broken lines of ") && strstr(text, ": 1, 2, 3, 4, 5, 6, 7, 8 ..."), "%s", text);
+    free(text);
     task_samples_close(samples);
 }
 

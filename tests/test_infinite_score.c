@@ -182,6 +182,11 @@ Test(infinite_score, punctuation_is_as_listed)
  * first character. A sample of the official file is scored against the string. */
 Test(infinite_score, lists_of_kv_retrieval)
 {
+    static const char *const blanked[] = {"The7f", "To7f", "7f</s>", "{7f}"}; /* by APB's copy */
+    for (int i = 0; i < 4; i++) {
+        cr_expect_eq(apb("kv_retrieval", blanked[i], "[\"7f\"]"), 1, "%s", blanked[i]);
+        cr_expect_eq(official("kv_retrieval", blanked[i], "\"7f\""), i == 3, "%s", blanked[i]);
+    }
     cr_expect_eq(official("kv_retrieval", "0f3a", "[\"0f3a\"]"), 0);
     cr_expect_eq(apb("kv_retrieval", "0f3a", "[\"0f3a\"]"), 1);
     cr_expect_eq(apb("kv_retrieval", "0f3a", "\"0f3a\""), 0);
@@ -197,6 +202,10 @@ Test(infinite_score, lists_of_kv_retrieval)
                                        &score, &null), 0);
         cr_expect(score == 1 && !null);
     }
+    json_array_append_new(sample.label, json_string("7f")); /* a list of two is no answer of one */
+    cr_assert_eq(task_score_sample(task_find("kv_retrieval"), &(scorer){SCORER_OFFICIAL, NULL}, " 0f3a", 5,
+                                   &sample, &score, &null), 0);
+    cr_expect_eq(score, 0);
     task_sample_free(&sample);
 }
 
@@ -258,11 +267,19 @@ Test(infinite_score, which_number_counts)
     cr_expect_eq(official("code_run", "99999999999999999999999", "9223372036854775807"), 0);
     cr_expect(isnan(official("code_run", "1", "[]")));
     cr_expect(isnan(official("passkey", "1", "[]")));
+    char digits[4302]; /* of which Python converts 4300 */
+    memset(digits, '0', sizeof digits);
+    strcpy(digits + 4299, "7");
+    cr_expect_eq(official("code_run", digits, "7"), 1);
+    strcpy(digits + 4299, "07");
+    cr_expect_eq(official("code_run", digits, "7"), 0);
 }
 
 /* Traps 17, 18, 19: letters and prefixes. Letters of text are substrings of a label that is one. */
 Test(infinite_score, letters_and_prefixes)
 {
+    cr_expect_eq(official("longbook_choice_eng", "Eve", "[\"Eve\", \"A\"]"), 1); /* no letter of a choice */
+    cr_expect_eq(official("longbook_choice_eng", "Dan", "[\"Dan\", \"A\"]"), 0); /* the letter D */
     cr_expect_eq(official("code_debug", "answer is: set_x", "[\"set_x\", \"B\"]"), 1);
     cr_expect_eq(official("code_debug", "answer is: my-fn", "[\"my-fn\", \"B\"]"), 0);
     cr_expect_eq(apb("code_debug", "option B. foo", "[\"foo\", \"B\"]"), 1);

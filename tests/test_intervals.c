@@ -18,14 +18,14 @@
 
 Test(bootstrap, equal_values_have_no_width)
 {
-    double values[30];
-    int64_t counts[] = {10, 20};
-    for (int i = 0; i < 30; i++)
-        values[i] = i < 10 ? 0.1 : 0.7; /* neither is exact in binary */
-    interval found = bootstrap_mean(values, counts, 2);
+    double values[35];
+    int64_t counts[] = {10, 20, 5};
+    for (int i = 0; i < 35; i++)
+        values[i] = i < 10 ? 0.1 : i < 30 ? 0.7 : 1.3; /* none is exact in binary */
+    interval found = bootstrap_mean(values, counts, 3);
     cr_expect_eq(found.low, found.high);
-    cr_expect_float_eq(found.mean, 0.4, 1e-12); /* strata weigh alike, not samples */
-    cr_expect_float_eq(found.low, 0.4, 1e-12);
+    cr_expect_float_eq(found.mean, 0.7, 1e-12); /* strata weigh alike, not samples */
+    cr_expect_float_eq(found.low, 0.7, 1e-12);
 }
 
 /* 25 of 50 are ones, so a resampled sum is Binomial(50, 1/2): P(<= 17) = 0.0164 and P(<= 18) = 0.0325,
@@ -129,7 +129,10 @@ Test(intervals, samples_in_any_order_and_the_last_line_counts)
 
 /* ---- Tables ---- */
 
-static const char *source = ""; /* of the rows to come */
+/* Of the rows to come: */
+static const char *source = "", *chat = "";
+static int first_sample;
+static double score_off; /* from what their samples make */
 static char details[192];       /* where their samples go */
 static int row_number;          /* of the last row there */
 
@@ -156,7 +159,8 @@ static void add_row(records *all, const char *method, const char *variant, int h
     row_number++;
     for (int i = 0; i < count; i++) {
         int score = right[(size_t)i % strlen(right)] == '1';
-        fprintf(out, "{\"row\":%d,\"sample\":%d,\"score\":%d.0}\n", row_number, i, score);
+        fprintf(out, "{\"row\":%d,\"sample\":%d,\"score\":%d.0}\n", row_number, first_sample + i,
+                score);
         sum += score;
     }
     cr_assert_eq(fclose(out), 0);
@@ -167,9 +171,10 @@ static void add_row(records *all, const char *method, const char *variant, int h
     record_integer(&row, ACCURACY_LENGTH, length);
     record_text(&row, ACCURACY_TASK, task);
     record_text(&row, ACCURACY_SOURCE, source);
+    record_text(&row, ACCURACY_CHAT, chat);
     record_integer(&row, ACCURACY_SAMPLES, count);
     record_text(&row, ACCURACY_STATUS, "ok");
-    record_number(&row, ACCURACY_SCORE, 100.0 * sum / count);
+    record_number(&row, ACCURACY_SCORE, 100.0 * sum / count + score_off);
     record_text(&row, ACCURACY_DATE, "2025-01-01T00:00:00Z");
     cr_assert_eq(records_append(all, &row), 0, "%s", fail_text());
     record_clear(&row);
@@ -272,6 +277,13 @@ Test(intervals, against_others)
         "| APB (pool=0), 4 hosts | APB, 4 hosts | +100.00 |"};
     expect_in_table("--against all", every, 2);
     char words[256];
+    snprintf(words, sizeof words, "table %s --against star,apb", results_path);
+    char *once = table_of(words, 0);
+    cr_expect(strstr(once, "\n| APB, 4 hosts ") && !strstr(once, "\n| StarAttn, 4 hosts "), "%s", once);
+    free(once);
+    snprintf(words, sizeof words, "table %s --against star@8", results_path);
+    free(table_of(words, 1));
+    cr_expect(strstr(fail_text(), "has no series 'star@8' for --against"), "%s", fail_text());
     snprintf(words, sizeof words, "table %s --against ring", results_path);
     free(table_of(words, 1));
     cr_expect(strstr(fail_text(), "has no series 'ring' for --against; it has flash, star, apb, "
@@ -325,7 +337,31 @@ Test(intervals, samples_that_are_missing)
     free(text);
 }
 
-/* Samples of another text, or others of the same, are no pairs. */
+/* Two decimals may be rounded otherwise than the samples' sum, by one of the last; a single sample says
+ * nothing of others. */
+Test(intervals, rounded_scores_and_single_samples)
+{
+    write_rows();
+    records *all = open_rows(results_path);
+    score_off = 0.01;
+    add_row(all, "ring", "", 4, 1024, "vt", "10", 50);
+    add_row(all, "ring", "", 4, 1024, "cwe", "10", 50);
+    score_off = 0.02;
+    add_row(all, "ulysses", "", 4, 1024, "vt", "10", 50);
+    add_row(all, "ulysses", "", 4, 1024, "cwe", "10", 50);
+    score_off = 0;
+    add_row(all, "zigzag", "", 4, 1024, "vt", "10", 1);
+    add_row(all, "zigzag", "", 4, 1024, "cwe", "10", 1);
+    records_close(all);
+    const char *const lines[] = {
+        "| average - FlashAttn | +0.00 | -24.99 (-32.00 to -18.00) | +25.00 [1] | -24.98 [2] | "
+        "-25.00 (-32.00 to -18.00) |",
+        "[1] no interval: a single sample\n",
+        "[2] no interval: the samples in rows.samples.jsonl do not make the score of this row\n"};
+    expect_in_table("", lines, 3);
+}
+
+/* Samples of another text or in a template, or others of the same, are no pairs. */
 Test(intervals, samples_that_are_not_the_same)
 {
     write_rows();
@@ -336,8 +372,16 @@ Test(intervals, samples_that_are_not_the_same)
     source = "";
     add_row(all, "ulysses", "", 4, 1024, "vt", "1", 20);
     add_row(all, "ulysses", "", 4, 1024, "cwe", "1", 20);
+    chat = "1";
+    add_row(all, "zigzag", "", 4, 1024, "vt", "1", 50);
+    add_row(all, "zigzag", "", 4, 1024, "cwe", "1", 50);
+    chat = "";
+    first_sample = 1;
+    add_row(all, "zigzag", "later=1", 4, 1024, "vt", "1", 50);
+    add_row(all, "zigzag", "later=1", 4, 1024, "cwe", "1", 50);
     records_close(all);
-    const char *const lines[] = {"+25.00 [1] |",
+    const char *const lines[] = {"| average - FlashAttn | +0.00 | +25.00 [1] | +25.00 [1] | +25.00 [1] | "
+                                 "+25.00 [1] | -25.00 (",
                                  "[1] no interval: the two were not given the same samples\n"};
     expect_in_table("", lines, 2);
 }
@@ -408,4 +452,18 @@ Test(intervals, figures)
         free(name);
     }
     free(said);
+}
+
+/* There is room for what a score may be, too. */
+Test(intervals, bars_have_room_for_them)
+{
+    char words[256];
+    records *all = open_rows(results_path);
+    add_row(all, "flash", "", 1, 1024, "vt", "10", 50);
+    records_close(all);
+    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
+    free(output_of(command_plot, words, 0));
+    char *data = figure_data("scores-smollm2-1K");
+    cr_expect(strstr(data, " top=64; ") && strstr(data, "\n\"FlashAttn\" 50 36 64 1 \"50.0\"\n"), "%s", data);
+    free(data);
 }

@@ -63,9 +63,12 @@ Test(kernels, gemm)
                        (gemm_mode)draw_between(0, 2), draw_between(0, 1));
         check_gemm(50, 67, 3100, GEMM_ADD_F32, true); /* more than one depth */
         check_gemm(37, 67, 3100, GEMM_STORE, true);
-        check_gemm(257, 40, 33, GEMM_STORE, true);    /* the library's part */
-        check_gemm(300, 64, 64, GEMM_ADD_F32, true);
-        check_gemm(300, 64, 64, GEMM_ADD_F32, false);
+        check_gemm(257, 40, 33, GEMM_STORE, true);
+        check_gemm(512, 64, 64, GEMM_ADD_F32, true);
+        check_gemm(513, 40, 33, GEMM_STORE, true);    /* the library's part */
+        check_gemm(513, 40, 33, GEMM_STORE_F32, false);
+        check_gemm(600, 64, 64, GEMM_ADD_F32, true);
+        check_gemm(600, 64, 64, GEMM_ADD_F32, false);
         check_gemm(1, 3000, 40, GEMM_STORE_F32, false);
         dev->gemm(dev, GEMM_STORE, NULL, 0, NULL, 0, NULL, NULL, 0, 5, 5); /* no rows */
     }
@@ -181,23 +184,49 @@ Test(kernels, silu_and_swiglu)
 }
 
 /* Every bit pattern of both half-width types, from an odd address. */
+/* More than a thread takes at once, and no more than that. */
+Test(kernels, silu_of_a_long_range)
+{
+    FOR_ALL_LANES
+    {
+        int64_t count = 2 * 65536 + 77, room = 3 * 65536;
+        float *x = random_values(room, 30), *before = alloc_or_die((size_t)room, sizeof *before);
+        memcpy(before, x, (size_t)room * sizeof *x);
+        dev->silu(dev, x, count);
+        for (int64_t i = 0; i < count; i++) {
+            double want = reference_silu(before[i]);
+            cr_assert(fabs(x[i] - want) <= 8 * FLT_EPSILON * fabs(want) + 256 * FLT_MIN,
+                      "silu(%g) is %.9g, not %.9g", before[i], x[i], want);
+        }
+        cr_expect_arr_eq(x + count, before + count, (size_t)(room - count) * sizeof *x);
+        free(before);
+        free(x);
+    }
+}
+
+/* Those behind the first 65536 are not the same once more. */
+static uint16_t value_at(int i)
+{
+    return (uint16_t)(i + (i >> 16));
+}
+
 Test(kernels, upload_weights)
 {
     FOR_ALL_LANES
     {
-        int64_t count = 65536;
+        int64_t count = 65536 + 3000; /* every value, and more than a thread takes at once */
         char *bytes = alloc_or_die((size_t)count * 4 + 1, 1);
         float *out = poisoned(count);
         for (int type = DTYPE_F16; type <= DTYPE_BF16; type++) {
             for (int i = 0; i < count; i++)
-                memcpy(bytes + 1 + 2 * i, &(uint16_t){(uint16_t)i}, 2);
+                memcpy(bytes + 1 + 2 * i, &(uint16_t){value_at(i)}, 2);
             dev->upload_weights(dev, out, type == DTYPE_F16, bytes + 1, (dtype)type, count);
             for (int i = 0; i < count; i++) {
-                double want = type == DTYPE_F16 ? reference_f16((uint16_t)i)
-                                                : reference_bf16((uint16_t)i);
+                double want = type == DTYPE_F16 ? reference_f16(value_at(i))
+                                                : reference_bf16(value_at(i));
                 cr_assert(isnan(want) ? isnan(out[i])
                                       : out[i] == want && !signbit(out[i]) == !signbit(want),
-                          "type %d, bits %x: %g, not %g", type, (unsigned)i, out[i], want);
+                          "type %d, bits %x: %g, not %g", type, (unsigned)value_at(i), out[i], want);
             }
         }
         float *values = random_values(count, 1);

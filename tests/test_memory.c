@@ -192,6 +192,8 @@ Test(memory, one_block_as_planned)
         state.refuse_from = arena + 1;
         cr_expect_eq(run_on(m, &s.cell, &result), 0, "%s", fail_text());
         cr_expect_eq(result.wanted_bytes, 0);
+        cr_expect_eq(result.peak_bytes, s.memory.weights + s.memory.shared + s.memory.zone_largest,
+                     "%s: a real host would hold %zu bytes", methods[i], result.peak_bytes);
         run_result_free(&result);
         model_close(m);
         cr_expect_eq(state.blocks.count, 0);

@@ -306,6 +306,92 @@ Test(methods, worked_example_apb_recent)
     free(e);
 }
 
+/* On one host nothing is passed, so that nothing is scored, carried or held for it either. */
+Test(methods, apb_alone_is_one_causal_block)
+{
+    static const char *const compressor[] = {"query", "retaining"};
+    for (int i = 0; i < 2; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "apb:anchor=2:passing=1:compressor=%s", compressor[i]);
+        cell c = example_cell(text, 1, 12, 3);
+        example *e = attend_all(&c);
+        expect_layout(e, 0, "0 1 2 3 4 5 6 7 8 9 10 11 | 0 1 2 3 4 5 6 7 8 9 10 11");
+        cr_expect_eq(pairs(&e->masks[0]), 12 * 13 / 2);
+        cr_expect_eq(e->plans[0].work_bytes, 0);
+        method_cost cost = {0};
+        c.method->cost(&c, &e->devices[0], 0, &cost);
+        cr_expect(cost.linear_rows == 12 && cost.compressor_flops == 0 && cost.bytes_sent == 0);
+        cr_expect_not(c.uses_heads);
+        free(e);
+    }
+    cell none = example_cell("apb:anchor=2:passing=0:compressor=retaining", 3, 12, 1);
+    cr_expect_not(none.uses_heads);
+    cell some = example_cell("apb:anchor=2:passing=1:compressor=retaining", 3, 12, 1);
+    cr_expect(some.uses_heads);
+}
+
+/* What a compressor chooses of the rows of a host, by itself: `count` of `rows`, the first two of which are
+ * the anchor's. */
+static void choose(const char *name, uint64_t seed, int layer, int rank, bool pool, int rows, int count,
+                   attend_context *x, int32_t *index)
+{
+    char text[64];
+    snprintf(text, sizeof text, "apb:anchor=2:passing=%d:compressor=%s", count, name);
+    cell c = example_cell(text, 2, 2 * rows, 2);
+    plan p = {.rows = rows, .cached_rows = rows - 2};
+    float scores[MOST_ROWS], pooled[MOST_ROWS];
+    compressor_buffers b = {.scores = scores, .pooled = pooled, .index = index};
+    selection wanted = {.scored_rows = rows, .first_candidate = 2, .candidates = rows - 2, .count = count,
+                        .pool = pool};
+    device *cpu = device_find("cpu");
+    cr_assert(cpu && (cpu->state || !cpu->open(cpu, 1)), "%s", fail_text());
+    comm links = {.rank = rank, .size = 2, .dev = cpu};
+    c.seed = seed;
+    x->cell = &c;
+    x->plan = &p;
+    x->dev = cpu;
+    x->comm = &links;
+    x->layer = layer;
+    compressor_select(x, &compressors[method_option_value(&c, "compressor")], &b, &wanted, 0);
+}
+
+/* Random keys are others on every host, in every layer and with every seed, and drawn as they are: pooling
+ * would make neighbours of them. */
+Test(methods, random_keys_differ)
+{
+    enum { ROWS = 50, COUNT = 8, DRAWS = 4 };
+    int32_t drawn[DRAWS][COUNT], pooled[COUNT];
+    static const struct {
+        uint64_t seed;
+        int layer, rank;
+    } draws[DRAWS] = {{5, 0, 0}, {6, 0, 0}, {5, 1, 0}, {5, 0, 1}};
+    for (int i = 0; i < DRAWS; i++) {
+        choose("random", draws[i].seed, draws[i].layer, draws[i].rank, false, ROWS, COUNT,
+               &(attend_context){0}, drawn[i]);
+        for (int j = 0; j < i; j++)
+            cr_expect(memcmp(drawn[i], drawn[j], sizeof drawn[i]), "draws %d and %d are alike", i, j);
+    }
+    choose("random", 5, 0, 0, true, ROWS, COUNT, &(attend_context){0}, pooled);
+    cr_expect_arr_eq(pooled, drawn[0], sizeof pooled);
+}
+
+/* Keys are scored by the mean of all query rows: the first has most of (1.5, 0) and the second of (0, 2), but
+ * both together of (1, 1); the anchor has more, but is not passed. */
+Test(methods, query_scores_by_all_its_rows)
+{
+    enum { ROWS = 5, D = 2 };
+    float q[(ROWS + 2) * 2 * D] = {0}, extra[2 * 2 * D] = {[0] = 9, [1] = 9};
+    float cached[(ROWS - 2) * 2 * D] = {[0] = 1.5f, [2 * D + 1] = 2, [4 * D] = 1, [4 * D + 1] = 1};
+    static const float query[2][D] = {{3, 0}, {0, 2}};
+    for (int row = 0; row < 2; row++)
+        for (int head = 0; head < 2; head++)
+            memcpy(q + ((ROWS + row) * 2 + head) * D, query[row], sizeof query[row]);
+    attend_context x = {.q = q, .kv_cache = cached, .kv_extra = extra};
+    int32_t index;
+    choose("query", 5, 0, 1, false, ROWS, 1, &x, &index);
+    cr_expect_eq(index, 2, "row %d of the block", index);
+}
+
 /* methods.md 9.2, verbatim. */
 Test(methods, worked_example_star)
 {
@@ -319,6 +405,7 @@ Test(methods, worked_example_star)
                                             "10: 0 1 2 3 8 9 10 ", "11: 0 1 2 3 8 9 10 11 "});
     cr_expect_eq(pairs(&e->masks[0]), 10);
     cr_expect_eq(pairs(&e->masks[1]), 36);
+    cr_expect_eq(e->plans[0].owner, 2);
     free(e);
     c = example_cell("star:anchor=2", 3, 12, 1);
     e = attend_all(&c);

@@ -208,6 +208,62 @@ Test(official, templates_are_not_put_around_templates)
         }
 }
 
+/* The answer's place is counted in characters, of which some have several bytes. */
+Test(official, places_are_in_characters)
+{
+    FILE *essay = fopen(haystack, "wb");
+    for (int i = 0; i < 300; i++)
+        fprintf(essay, "\u00c9t\u00e9 %d \u00e9tait l\u00e0. ", i);
+    fclose(essay);
+    for (int i = 0, found = 0; !found; i++) { /* one whose needle has a text before it */
+        cr_assert_lt(i, 100);
+        task_request request = request_for("niah_single_2", 1024);
+        request.seed = (uint64_t)i;
+        task_samples *samples = open_samples(&request);
+        task_sample sample;
+        next_sample(samples, &sample);
+        char *line = official_line(request.task, &sample, tokens, LAYOUT_RULER);
+        json_t *row = json_loads(line, 0, NULL);
+        cr_assert(row);
+        const char *text = sample.document.bytes, *answer = strstr(text, sample.references[0].bytes);
+        size_t before = (size_t)(answer - text), characters = utf8_characters(text, before);
+        cr_expect_eq(json_integer_value(json_object_get(row, "index")), (json_int_t)characters);
+        found = characters < before;
+        json_decref(row);
+        free(line);
+        task_sample_free(&sample);
+        task_samples_close(samples);
+    }
+}
+
+/* Brackets are counted up to 64 deep, and not in texts, which a quote behind a backslash does not end. */
+Test(official, how_deep_a_row_may_be)
+{
+    FILE *file = fopen(scratch, "wb");
+    for (int deep = 63; deep <= 64; deep++) { /* in the row's object */
+        fputs("{\"input\": \"C\\nQ\", \"outputs\": [\"x\"], \"more\": ", file);
+        for (int i = 0; i < 2 * deep; i++)
+            fputc(i < deep ? '[' : ']', file);
+        fputs("}\n", file);
+    }
+    fputs("{\"outputs\": [\"x\"], \"input\": \"C\\nQ \\\"", file);
+    for (int i = 0; i < 70; i++)
+        fputc('[', file);
+    fputs("\"}\n", file);
+    fclose(file);
+    jsonl_file lines;
+    json_t *row;
+    cr_assert_eq(jsonl_open(&lines, scratch), 0);
+    cr_expect_eq(jsonl_next(&lines, &row), JSONL_ROW, "%s", fail_text());
+    json_decref(row);
+    cr_expect_eq(jsonl_next(&lines, &row), JSONL_BROKEN);
+    cr_expect(strstr(fail_text(), ":2: nested deeper than 64"), "%s", fail_text());
+    cr_expect_eq(jsonl_next(&lines, &row), JSONL_ROW, "%s", fail_text());
+    json_decref(row);
+    cr_expect_eq(jsonl_next(&lines, &row), JSONL_END);
+    jsonl_close(&lines);
+}
+
 /* Each broken line is passed over with its place and reason; good ones around it survive. */
 Test(official, broken_lines_are_named_and_skipped)
 {

@@ -73,7 +73,7 @@ static records *open_or_die(const char *commit)
 Test(records, quoting_round_trip)
 {
     const char *fields[] = {"plain", "", "a,b", "say \"x\"", "\"", "two\nlines", "cr\r\nlf", ",",
-                            " space ", "\xc3\xa9"};
+                            " space ", "\xc3\xa9", "cr at the end\r"};
     enum { FIELDS = sizeof fields / sizeof fields[0] };
     char *text = NULL;
     size_t bytes;
@@ -100,6 +100,19 @@ Test(records, quoting_round_trip)
 static csv *parse(const char *text)
 {
     return csv_parse(copy_text(text), strlen(text), "x.csv");
+}
+
+/* A number is a cell's whole text. */
+Test(records, numbers_read_back)
+{
+    static const char text[] = "a,b,c,d\n1.5e3,12x,,-7\n";
+    csv *table = csv_parse(copy_text(text), strlen(text), "numbers");
+    cr_assert(table, "%s", fail_text());
+    cr_expect_eq(csv_number(table, 0, "a"), 1500);
+    cr_expect(isnan(csv_number(table, 0, "b")) && isnan(csv_number(table, 0, "c")));
+    cr_expect_eq(csv_number(table, 0, "d"), -7);
+    cr_expect(isnan(csv_number(table, 0, "e")), "no such column");
+    csv_free(table);
 }
 
 Test(records, csv_refuses_with_the_line)
@@ -327,6 +340,10 @@ Test(records, foreign_files_are_refused)
     char *twice = format_text("%s%s", text, strchr(text, '\n') + 1);
     expect_refused(twice, strlen(twice), "abc", "row \"1\" stands where a number above 1");
     free(twice);
+    size_t header = (size_t)(strchr(text, '\n') + 1 - text);
+    char *large = format_text("%.*s%s%s", (int)header, text, "100000000000000000", text + header + 1);
+    expect_refused(large, strlen(large), "abc", "row \"100000000000000000\" stands where a number above 0");
+    free(large);
     expect_refused("my notes", 8, "abc", "no results file of this kind");
     expect_refused("my notes\n", 9, "abc", "column 1 of its header is my notes");
     write_bytes(rows_path, text, bytes);

@@ -236,12 +236,23 @@ static void two_at_once(comm *c)
     wait_for(c, first);
 }
 
+static void gather_and_compute(comm *c)
+{
+    int handle = gather(c, 100);
+    compute(c, 5);
+    wait_for(c, handle);
+    compute(c, 2);
+}
+
 Test(replay, work_is_slowed_from_the_posting_and_by_several_as_by_one)
 {
     /* Host 1 posts at 3, so the message is over at 14; host 0 works from 0 to 10 for its 5. */
     expect_ends(2, &slowing, early_sender, ENDS(14, 14));
     /* Messages are over at 11 and 21: 2 take 4, 8.5 of 30 are done at 21. */
     expect_ends(2, &slowing, two_at_once, ENDS(42.5, 42.5));
+    /* Over at 11 among two; a host alone has no transfer that would slow it. */
+    expect_ends(2, &slowing, gather_and_compute, ENDS(13, 13));
+    expect_ends(1, &slowing, gather_and_compute, ENDS(7));
 }
 
 /* ---- Determinism ---- */

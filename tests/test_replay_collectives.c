@@ -30,20 +30,20 @@ Test(replay, all_gather_is_a_ring)
 }
 
 /* Host 0 sends 200 to host 2, all else is 100 or, between 1 and 2, nothing. */
-static size_t uneven_bytes(int source, int target)
-{
-    if (source == 0 && target == 2)
-        return 200;
-    return source + target == 3 ? 0 : 100;
-}
+static const size_t uneven[3][4] = {{100, 100, 200}, {100, 100, 0}, {100, 0, 100}};
 
-static void exchange_uneven(comm *c)
+/* Messages of four hosts that are late in every round: 1 -> 2, 1 -> 3 and 0 -> 3. */
+static const size_t late_rounds[4][4] = {{0, 10, 0, 100}, {0, 0, 100, 100}, {0, 0, 0, 10}, {10, 0, 0, 0}};
+
+static const size_t (*sizes)[4]; /* [source][target] */
+
+static void exchange_sizes(comm *c)
 {
     static char send[1 << 16];
-    size_t at[3] = {0, 1000, 2000}, send_bytes[3], recv_bytes[3];
-    for (int p = 0; p < 3; p++) {
-        send_bytes[p] = uneven_bytes(c->rank, p);
-        recv_bytes[p] = uneven_bytes(p, c->rank);
+    size_t at[4] = {0, 1000, 2000, 3000}, send_bytes[4], recv_bytes[4];
+    for (int p = 0; p < c->size; p++) {
+        send_bytes[p] = sizes[c->rank][p];
+        recv_bytes[p] = sizes[p][c->rank];
     }
     wait_for(c, c->driver->all_to_all(c, send, at, send_bytes, replay_memory[c->rank], at, recv_bytes));
 }
@@ -55,7 +55,12 @@ Test(replay, all_to_all_is_pairwise)
     expect_ends(5, &plain, exchange_once, ENDS(41, 41, 41, 41, 41)); /* (H-1) bytes/bw + lat */
     /* Round 1: 0 -> 1 and 2 -> 0 hold ports until 10, 1 -> 2 is empty. Round 2: 0 -> 2 (200)
      * from 10 to 30, 1 -> 0 from 10 to 20, 2 -> 1 is empty. */
-    expect_ends(3, &plain, exchange_uneven, ENDS(31, 21, 31));
+    sizes = uneven;
+    expect_ends(3, &plain, exchange_sizes, ENDS(31, 21, 31));
+    /* 0 could send its last message at 1, but host 3 is to receive that of 1 before: which leaves host 1
+     * at 10, behind the one to 2, and leaves the port at 20. */
+    sizes = late_rounds;
+    expect_ends(4, &plain, exchange_sizes, ENDS(31, 21, 11, 31));
 }
 
 static int broadcast_root;

@@ -71,6 +71,25 @@ Test(replay, parts_phases_and_replicated_work)
     release(&p);
 }
 
+/* Where virtual hosts' seconds went: 6.5 and 7.5 of each host's own and 15 of one that worked for both; the
+ * gather's four copies of 7 s and those of two results. What is taken out is nobody's. */
+Test(replay, work_and_transfers_of_a_timeline)
+{
+    played p;
+    record_hosts(&p, 2, whole_layer);
+    double work = 0, copies = 0;
+    for (int rank = 0; rank < 2; rank++) {
+        double own, transfers;
+        p.timelines[rank].projected = true;
+        timeline_work(&p.timelines[rank], &own, &transfers);
+        work += own;
+        copies += transfers;
+    }
+    cr_expect_float_eq(work, 6.5 + 7.5 + 15, 1e-9, "%g", work);
+    cr_expect_float_eq(copies, 4 * 7 + 2 * 7, 1e-9, "%g", copies);
+    release(&p);
+}
+
 Test(replay, a_measured_timeline)
 {
     /* The same timeline read as if its waits were real: on one device the whole run is host 0's. */
@@ -143,6 +162,27 @@ Test(replay, pauses_within_pauses)
     cr_assert_eq(replay_measured(&time, &t), 0, "%s", fail_text());
     cr_expect_float_eq(t.prefill_end, PAUSES, 1e-6, "%g", t.prefill_end);
     timeline_free(&time);
+}
+
+static void starts_again(comm *c)
+{
+    wait_for(c, gather(c, 100));
+    compute(c, 30);
+    timeline_phase(c->time, PHASE_START);
+    compute(c, 3);
+    wait_for(c, gather(c, 100));
+}
+
+/* Entries before the last start do not count, in a replay and in a measured timeline. */
+Test(replay, the_last_start_counts)
+{
+    expect_ends(2, &plain, starts_again, ENDS(14, 14));
+    played p;
+    host_times t;
+    record_hosts(&p, 1, starts_again);
+    cr_assert_eq(replay_measured(&p.timelines[0], &t), 0, "%s", fail_text());
+    cr_expect_float_eq(t.prefill_end, 3 + 7, 1e-9, "%g, of which 7 are the copy", t.prefill_end);
+    release(&p);
 }
 
 /* ---- Failures ---- */

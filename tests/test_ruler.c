@@ -1,6 +1,7 @@
 /* What holds of all of RULER's tasks beside the needle tasks: lengths, seeds, rows that read back, and
  * what cannot fit; what each task's samples are made of is tested in test_ruler_*.c. */
 #include "datasets/official.h"
+#include "datasets/ruler/generator.h"
 #include "harness/error.h"
 #include "tests/ruler_fixture.h"
 
@@ -61,6 +62,25 @@ Test(ruler, lengths_fill_the_budget)
             }
             task_samples_close(samples);
         }
+}
+
+/* Units by which sizes are tried: small below 4096 tokens, RULER's own from there on. */
+Test(ruler, steps_by_length)
+{
+    static const struct {
+        const char *task;
+        int64_t shorter, longer; /* at 4095 and 4096 tokens */
+    } steps[] = {{"niah_single_1", 5, 25}, {"niah_single_2", 25, 500}, {"vt", 5, 10}, {"cwe", 10, 10},
+                 {"fwe", 126, 126}, {"qa_1", 1, 10}, {"qa_2", 10, 10}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        const task *task = task_find(steps[i].task);
+        cr_expect_eq(task->generator->step(task, 4095), steps[i].shorter, "%s: %d", steps[i].task,
+                     (int)task->generator->step(task, 4095));
+        cr_expect_eq(task->generator->step(task, 4096), steps[i].longer, "%s: %d", steps[i].task,
+                     (int)task->generator->step(task, 4096));
+    }
+    const task *fwe = task_find("fwe"); /* ranks must differ in their counts */
+    cr_expect_eq(fwe->generator->step(fwe, 1000), 100);
 }
 
 Test(ruler, what_cannot_fit_is_refused)

@@ -137,6 +137,12 @@ Test(ruler, common_words)
 {
     check_common_words(8192, 30, 3, 40, 10, 3);
     check_common_words(2048, 6, 1, 20, 3, 1);
+    /* 4096 tokens have RULER's frequencies, and of this vocabulary no room for them. */
+    task_request request = request_for("cwe", 4095);
+    task_samples_close(open_samples(&request));
+    request.length = 4096;
+    cr_expect_null(task_samples_open(&request));
+    cr_expect(strstr(fail_text(), "cwe does not fit into 4096 tokens: its smallest"), "%s", fail_text());
 }
 
 /* Past the words of the lists a dictionary takes their place; without one the sentence says so. */

@@ -318,22 +318,10 @@ Test(table, whole_and_cut_layers_apart)
         "- commit abc; machine a test\n");
 }
 
-/* What `table` prints of these rows, to be freed. */
-static char *table_of(const char *rows, const char *flags)
-{
-    FILE *file = fopen(results_path, "w");
-    fputs(rows, file);
-    fclose(file);
-    char *words = format_text("table %s %s", results_path, flags);
-    char *text = output_of(command_table, words, 0);
-    free(words);
-    return text;
-}
-
 /* A speedup over a baseline of fewer layers says so, though its own row is of the whole model. */
 Test(table, a_scaled_baseline_is_noted)
 {
-    char *text = table_of("model,layers,model_layers,method,hosts,link,length,status,prefill_s\n"
+    char *text = table_of_rows("model,layers,model_layers,method,hosts,link,length,status,prefill_s\n"
                           "smollm2,3,30,flash,1,,1000,ok,0.8\n"
                           "smollm2,30,30,ring,4,eth100,1000,ok,4\n",
                           "--value speedup --scale-layers");
@@ -345,7 +333,7 @@ Test(table, a_scaled_baseline_is_noted)
 /* Two devices in a file: each has a bound of its own. */
 Test(table, a_bound_for_each_baseline)
 {
-    char *text = table_of("model,method,device,hosts,link,length,status,prefill_s\n"
+    char *text = table_of_rows("model,method,device,hosts,link,length,status,prefill_s\n"
                           "smollm2,flash,cpu,1,,1000,ok,8\n"
                           "smollm2,ring,cpu,4,eth100,1000,ok,3\n"
                           "smollm2,flash,cuda,1,,1000,ok,0.4\n"
@@ -445,6 +433,9 @@ Test(table, errors_of_the_last_layer)
         };
         for (int i = 0; with && i < 4; i++)
             cr_expect(strstr(text, lines[i]), "%s lacks %s", text, lines[i]);
+        cr_expect(strstr(text, with ? "| average - FlashAttn              |         - |            - |\n"
+                                    : "| average - FlashAttn     |         - |            - |\n"),
+                  "FlashAttn has one of the tasks alone: %s", text);
         cr_expect(with || !strstr(text, "error of last layer"), "%s", text);
         free(text);
     }

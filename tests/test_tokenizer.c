@@ -132,6 +132,21 @@ Test(tokenizer, default_model)
     free(path);
 }
 
+/* Of a tokenizer.json, which is taken over. */
+static tokenizer *open_json(json_t *root)
+{
+    char path[] = "/tmp/apbench-tokenizer-XXXXXX";
+    int descriptor = mkstemp(path);
+    cr_assert(descriptor >= 0);
+    close(descriptor);
+    cr_assert_eq(json_dump_file(root, path, 0), 0);
+    json_decref(root);
+    tokenizer *t = tokenizer_open(path);
+    cr_assert(t, "%s", fail_text());
+    unlink(path);
+    return t;
+}
+
 Test(tokenizer, families)
 {
     static const char *const families[TOKENIZER_KINDS] = {"smollm2", "llama-3", "qwen2.5", "plain",
@@ -141,6 +156,21 @@ Test(tokenizer, families)
         const chat_template *chat = chat_template_for(t);
         cr_expect_str_eq(chat->family, families[i]);
         cr_expect(!*chat->end_of_turn || tokenizer_is_special(t, tokenizer_id(t, chat->end_of_turn)));
+        tokenizer_close(t);
+    }
+    /* The marks of turns are a template's only where they follow the end of texts. */
+    static const int marks[][3] = {{0, 1, 2}, {0, 1, 3}, {0, 2, 3}, {2, 0, 1}};
+    for (int i = 0; i < 4; i++) {
+        json_t *added = json_array();
+        for (int k = 0; k < 3; k++)
+            json_array_append_new(
+                added, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", marks[i][k], "content",
+                                 k == 0 ? "<|endoftext|>" : k == 1 ? "<|im_start|>" : "<|im_end|>",
+                                 "special", 1, "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0));
+        json_t *model = json_pack("{s:s, s:{s:i}, s:[]}", "type", "BPE", "vocab", "a", 9, "merges");
+        tokenizer *t = open_json(json_pack("{s:s, s:o, s:o}", "version", "1.0", "added_tokens", added,
+                                           "model", model));
+        cr_expect_str_eq(chat_template_for(t)->family, i == 0 ? "qwen2.5" : "plain", "case %d", i);
         tokenizer_close(t);
     }
 }
@@ -161,6 +191,87 @@ Test(tokenizer, ids_and_texts_of_tokens)
     cr_expect_str_eq(text, "<s>");
     cr_expect_eq(bytes, 3);
     free(text);
+    tokenizer_close(t);
+}
+
+/* The metaspace vocabulary with another part, which is taken over. */
+static tokenizer *with_part(const char *part, json_t *value)
+{
+    json_t *root = read_json(TOKENIZER_DATA "metaspace.json");
+    json_object_set_new(root, part, value);
+    return open_json(root);
+}
+
+/* A text's first mark is no space, unless none is ever put there; without a decoder texts of tokens have
+ * spaces between them, and none where a special token was left out. */
+Test(tokenizer, spaces_where_a_text_begins)
+{
+    static const char *const schemes[] = {"always", "first", "never"};
+    token_list ids = {0};
+    tokenizer *plain = open_kind("metaspace");
+    int32_t word = tokenizer_id(plain, "\u2581"), special = tokenizer_id(plain, "<s>");
+    cr_assert(word >= 0 && special >= 0);
+    tokenizer_close(plain);
+    token_list_push(&ids, special);
+    token_list_push(&ids, word);
+    token_list_push(&ids, word);
+    for (int i = 0; i < 3; i++) {
+        tokenizer *t = with_part("decoder", json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace",
+                                                      "replacement", "\u2581", "prepend_scheme",
+                                                      schemes[i], "split", 1));
+        char *text = tokenizer_decode(t, ids.ids, ids.count, true, NULL);
+        cr_expect_str_eq(text, i == 2 ? "  " : " ", "%s: '%s'", schemes[i], text);
+        free(text);
+        tokenizer_close(t);
+    }
+    tokenizer *t = with_part("decoder", json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", "\u2581",
+                                                  "start", 1, "stop", 1));
+    char *none = tokenizer_decode(t, ids.ids, ids.count, true, NULL);
+    cr_expect_str_eq(none, "", "what the front has lost the back cannot lose");
+    free(none);
+    tokenizer_close(t);
+    t = with_part("decoder", json_null());
+    char *text = tokenizer_decode(t, ids.ids, ids.count, true, NULL);
+    cr_expect_str_eq(text, "\u2581 \u2581");
+    free(text);
+    text = tokenizer_decode(t, ids.ids, ids.count, false, NULL);
+    cr_expect_str_eq(text, "<s> \u2581 \u2581");
+    free(text);
+    tokenizer_close(t);
+    token_list_free(&ids);
+}
+
+/* Of pieces that a step before has cut the first alone begins the text. */
+Test(tokenizer, a_mark_before_the_first_piece)
+{
+    tokenizer *t = with_part("pre_tokenizer",
+                             json_pack("{s:s, s:[{s:s, s:b}, {s:s, s:s, s:s, s:b}]}", "type", "Sequence",
+                                       "pretokenizers", "type", "Digits", "individual_digits", 1, "type",
+                                       "Metaspace", "replacement", "\u2581", "prepend_scheme", "first",
+                                       "split", 1));
+    token_list ids = {0};
+    cr_assert_eq(tokenizer_encode(t, "a12", 3, false, &ids), 0, "%s", fail_text());
+    int marks = 0;
+    for (size_t i = 0; i < ids.count; i++) {
+        size_t bytes;
+        const char *text = vocabulary_text(&t->model.words, ids.ids[i], &bytes);
+        marks += bytes >= 3 && !memcmp(text, "\u2581", 3);
+    }
+    cr_expect_eq(marks, 1, "%d marks", marks);
+    token_list_free(&ids);
+    tokenizer_close(t);
+}
+
+/* A pair that is listed twice has its last rank, as in Hugging Face: b and c come first then. */
+Test(tokenizer, a_merge_that_is_listed_twice)
+{
+    json_t *model = json_pack("{s:s, s:{s:i, s:i, s:i, s:i, s:i}, s:[s, s, s]}", "type", "BPE", "vocab", "a", 0,
+                              "b", 1, "c", 2, "ab", 3, "bc", 4, "merges", "a b", "b c", "a b");
+    tokenizer *t = open_json(json_pack("{s:s, s:o}", "version", "1.0", "model", model));
+    token_list ids = {0};
+    cr_assert_eq(tokenizer_encode(t, "abc", 3, false, &ids), 0, "%s", fail_text());
+    cr_expect(ids.count == 2 && ids.ids[0] == 0 && ids.ids[1] == 4);
+    token_list_free(&ids);
     tokenizer_close(t);
 }
 
