@@ -148,13 +148,13 @@ setup:
 
 # `make test ONLY="tokenizer mpi"` runs the suites and checks whose names hold one of the words.
 test: setup
-	@$(AGAIN) run-tests
+	+@$(AGAIN) run-tests
 
 run-tests: $(BUILD)/apbench $(TESTS) $(LAUNCHED) $(NVTX_RECORDER)
 	@tests/run.sh $(BUILD) $(ONLY)
 
 test-mpi: setup
-	@$(AGAIN) run-tests ONLY=mpi
+	+@$(AGAIN) run-tests ONLY=mpi
 
 # On a machine with a GPU (no set-up: it needs nvcc, and what apbench links). test-gpu takes ONLY too;
 # test-gpu-sanitize runs tiny sizes under compute-sanitizer.
@@ -172,7 +172,7 @@ test-gpu-sanitize: $(GPU_PROGRAMS)
 # of its own, build-delays); LISTS=10000 random lists instead of 1000.
 test-gpu-delays:
 	@$(if $(CUDA),,echo "test-gpu-delays: no nvcc was found: this build has no cuda device" >&2; exit 1)
-	@$(AGAIN) DELAYS=1 build-delays/tests/gpu/attention build-delays/tests/gpu/attention_stress
+	+@$(AGAIN) DELAYS=1 build-delays/tests/gpu/attention build-delays/tests/gpu/attention_stress
 	@status=0; build-delays/tests/gpu/attention --case hopper || status=1; \
 	build-delays/tests/gpu/attention_stress --lists $(or $(LISTS),1000) --without best \
 	|| status=1; exit $$status
@@ -182,21 +182,21 @@ references: setup
 	@tests/reference/make.sh
 
 bench-peer: setup
-	@$(AGAIN) $(BUILD)/apbench
+	+@$(AGAIN) $(BUILD)/apbench
 	@tests/peer/run.sh $(BUILD)/apbench
 
 # On a machine with an NVIDIA GPU and PyTorch: attention, products and whole prefill in turn with
 # PyTorch's, ratios under results/local/gpu-peer. ARGUMENTS="--quick" takes about two minutes.
 bench-gpu:
 	@$(if $(CUDA),,echo "bench-gpu: no nvcc was found: this build has no cuda device" >&2; exit 1)
-	@$(AGAIN) $(BUILD)/apbench $(PEER_LIBRARY)
+	+@$(AGAIN) $(BUILD)/apbench $(PEER_LIBRARY)
 	@tests/peer/gpu/run.sh $(BUILD) $(ARGUMENTS)
 
 # Attention alone, as each method calls it, in turn with cuDNN and FlashAttention-2; errors of ours and of
 # FlashAttention-2. ARGUMENTS="--quick", "--only causal,ring,apb,decode,error", "--budget SECONDS".
 bench-attention:
 	@$(if $(CUDA),,echo "bench-attention: no nvcc was found: this build has no cuda device" >&2; exit 1)
-	@$(AGAIN) $(BUILD)/apbench $(PEER_LIBRARY)
+	+@$(AGAIN) $(BUILD)/apbench $(PEER_LIBRARY)
 	@tests/peer/gpu/run.sh $(BUILD) calls $(ARGUMENTS)
 
 # Fuzz targets (tests/fuzz), one for each parser of files and words that others write: clang's libFuzzer
@@ -230,17 +230,17 @@ $(FUZZ_TARGETS): $(FUZZ)/%: $(FUZZ)/objects/tests/fuzz/%.o $(FUZZ)/parsers.a
 
 fuzz:
 	@harness/setup/packages.sh fuzz
-	@$(AGAIN) $(FUZZ_TARGETS)
+	+@$(AGAIN) $(FUZZ_TARGETS)
 	@tests/fuzz/run.sh $(FUZZ) $(FUZZ_SECONDS) $(ONLY)
 
 # GFLOP/s and GB/s of the cpu device's operations (not a test).
 bench-kernels: setup
-	@$(AGAIN) $(BUILD)/tests/bench_kernels
+	+@$(AGAIN) $(BUILD)/tests/bench_kernels
 	@$(BUILD)/tests/bench_kernels
 
 # Seconds and memory that 100 MB of text take to become tokens, natural and hostile (not a test).
 bench-tokenizer: setup
-	@$(AGAIN) $(BUILD)/tests/bench_tokenizer
+	+@$(AGAIN) $(BUILD)/tests/bench_tokenizer
 	@$(BUILD)/tests/bench_tokenizer $(ARGUMENTS)
 
 .PHONY: all force tests setup test run-tests test-mpi fuzz gpu-programs test-gpu test-gpu-delays \
