@@ -158,20 +158,22 @@ test-mpi: setup
 
 # On a machine with a GPU (no set-up: it needs nvcc, and what apbench links). test-gpu takes ONLY too;
 # test-gpu-sanitize runs tiny sizes under compute-sanitizer.
+NEED_NVCC = @$(if $(CUDA),,echo "$@: no nvcc was found: this build has no cuda device" >&2; exit 1)
+
 gpu-programs: $(GPU_PROGRAMS)
 
 test-gpu: $(BUILD)/apbench $(GPU_PROGRAMS)
-	@$(if $(CUDA),,echo "test-gpu: no nvcc was found: this build has no cuda device" >&2; exit 1)
+	$(NEED_NVCC)
 	@tests/gpu/run.sh $(BUILD) $(ONLY)
 
 test-gpu-sanitize: $(GPU_PROGRAMS)
-	@$(if $(CUDA),,echo "test-gpu-sanitize: no nvcc was found: this build has no cuda device" >&2; exit 1)
+	$(NEED_NVCC)
 	@tests/gpu/run.sh $(BUILD) --sanitize $(ONLY)
 
 # The Hopper attention kernel with its producer and consumers delayed at random where they meet (a build
 # of its own, build-delays); LISTS=10000 random lists instead of 1000.
 test-gpu-delays:
-	@$(if $(CUDA),,echo "test-gpu-delays: no nvcc was found: this build has no cuda device" >&2; exit 1)
+	$(NEED_NVCC)
 	+@$(AGAIN) DELAYS=1 build-delays/tests/gpu/attention build-delays/tests/gpu/attention_stress
 	@status=0; build-delays/tests/gpu/attention --case hopper || status=1; \
 	build-delays/tests/gpu/attention_stress --lists $(or $(LISTS),1000) --without best \
@@ -188,14 +190,14 @@ bench-peer: setup
 # On a machine with an NVIDIA GPU and PyTorch: attention, products and whole prefill in turn with
 # PyTorch's, ratios under results/local/gpu-peer. ARGUMENTS="--quick" takes about two minutes.
 bench-gpu:
-	@$(if $(CUDA),,echo "bench-gpu: no nvcc was found: this build has no cuda device" >&2; exit 1)
+	$(NEED_NVCC)
 	+@$(AGAIN) $(BUILD)/apbench $(PEER_LIBRARY)
 	@tests/peer/gpu/run.sh $(BUILD) $(ARGUMENTS)
 
 # Attention alone, as each method calls it, in turn with cuDNN and FlashAttention-2; errors of ours and of
 # FlashAttention-2. ARGUMENTS="--quick", "--only causal,ring,apb,decode,error", "--budget SECONDS".
 bench-attention:
-	@$(if $(CUDA),,echo "bench-attention: no nvcc was found: this build has no cuda device" >&2; exit 1)
+	$(NEED_NVCC)
 	+@$(AGAIN) $(BUILD)/apbench $(PEER_LIBRARY)
 	@tests/peer/gpu/run.sh $(BUILD) calls $(ARGUMENTS)
 

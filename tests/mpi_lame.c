@@ -40,16 +40,16 @@ int main(int count, char **words)
         return 3;
     if (!strcmp(words[1], rank)) {
         whole_alloc = cpu->alloc;
-        if (!strncmp(words[2], "after:", 6))
-            most_calls = (size_t)strtoull(words[2] + 6, NULL, 10);
-        else
-            most_bytes = (size_t)strtoull(words[2], NULL, 10);
         if (!strcmp(words[2], "closed")) {
             cpu->open = lame_open;
         } else if (!strncmp(words[2], "free:", 5)) {
             said_free = (size_t)strtoull(words[2] + 5, NULL, 10);
             cpu->memory = lame_memory;
+        } else if (!strncmp(words[2], "after:", 6)) {
+            most_calls = (size_t)strtoull(words[2] + 6, NULL, 10);
+            cpu->alloc = lame_alloc;
         } else {
+            most_bytes = (size_t)strtoull(words[2], NULL, 10);
             cpu->alloc = lame_alloc;
         }
     }

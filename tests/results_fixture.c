@@ -82,6 +82,14 @@ char *figure_data(const char *name)
     return data;
 }
 
+char *drawn_data(const char *name)
+{
+    char *words = format_text("plot %s --out %s --keep-data", results_path, results_folder);
+    free(output_of(command_plot, words, 0));
+    free(words);
+    return figure_data(name);
+}
+
 void expect_lines(const char *found, const char *expected)
 {
     for (int line = 1; *found || *expected; line++) {

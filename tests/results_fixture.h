@@ -18,6 +18,8 @@ char *table_of_rows(const char *rows, const char *flags);
 
 /* The curves of a figure that was drawn with --keep-data, to be freed: NAME.dat. */
 char *figure_data(const char *name);
+/* The same, after all figures of the results file have been drawn so. */
+char *drawn_data(const char *name);
 
 /* The same text, line by line. */
 void expect_lines(const char *found, const char *expected);

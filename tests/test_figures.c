@@ -90,8 +90,6 @@ Test(figures, of_speed)
 Test(figures, of_parts)
 {
     static const char *const tops[] = {"top=216", "top=250"};
-    char words[256];
-    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
     for (int i = 0; i < 2; i++) {
         records *all = records_open(results_path, RECORD_SPEED, "abc");
         cr_assert(all, "%s", fail_text());
@@ -103,8 +101,7 @@ Test(figures, of_parts)
             add_speed(all, "apb", 8, 32768, "ok", 3.2);
         }
         records_close(all);
-        free(output_of(command_plot, words, 0));
-        char *data = figure_data("breakdown-llama-3.1-8b-8hosts-nvlink3");
+        char *data = drawn_data("breakdown-llama-3.1-8b-8hosts-nvlink3");
         expect_setting(data, tops[i]);
         cr_expect(strstr(data, "\n\"StarAttn\" 12.5 0 0 25 0 12.5 0 50\n"), "%s", data);
         free(data);
@@ -122,10 +119,7 @@ Test(figures, styles_and_quotes)
         for (int hosts = 2; hosts <= 4; hosts += 2)
             fprintf(file, "it's,star,anchor=%d,%d,eth100,1000,ok,%d\n", variant, hosts, 1 + variant);
     fclose(file);
-    char words[256];
-    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
-    free(output_of(command_plot, words, 0));
-    char *data = figure_data("prefill-it-s-4hosts-eth100");
+    char *data = drawn_data("prefill-it-s-4hosts-eth100");
     expect_setting(data, "styles='7 8 9 10 1 2 '");
     expect_setting(data, "heading='Prefill: it''s, 4 hosts, projected over eth100'");
     free(data);
@@ -142,10 +136,7 @@ Test(figures, of_hosts)
         add_speed(all, "ring", hosts, 32768, "ok", 10.0 / hosts);
     add_speed(all, "ring", 8, 65536, "ok", 5);
     records_close(all);
-    char words[256];
-    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
-    free(output_of(command_plot, words, 0));
-    char *data = figure_data("scaling-llama-3.1-8b-nvlink3");
+    char *data = drawn_data("scaling-llama-3.1-8b-nvlink3");
     expect_lines(strchr(data, '\n') + 1, "\"perfect exact\"\n1 1\n2 2\n4 4\n8 8\n\n\n"
                                          "\"FlashAttn\"\n1 1\n\n\n"
                                          "\"RingAttn\"\n2 1.6\n4 3.2\n8 6.4\n");
@@ -167,14 +158,9 @@ Test(figures, many_variants_look_different)
     }
     row_variant = "";
     records_close(all);
-    char words[256];
-    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
-    free(output_of(command_plot, words, 0));
-    char *data = figure_data("prefill-llama-3.1-8b-8hosts-nvlink3");
-    const char *styles = strstr(data, "styles='");
-    cr_assert(styles);
+    char *data = drawn_data("prefill-llama-3.1-8b-8hosts-nvlink3");
     /* the bound; flash and zigzag by their places; the variants by what those leave */
-    cr_expect(!strncmp(styles, "styles='40 1 3 7 8 9 10 2 4 '", 28), "%.40s", styles);
+    expect_setting(data, "styles='40 1 3 7 8 9 10 2 4 '");
     free(data);
 }
 
@@ -248,10 +234,7 @@ Test(figures, bars_on_other_hosts)
     add_accuracy(all, "apb", "", 4, "niah_1", 70, 0);
     add_accuracy(all, "apb", "", 8, "niah_1", 60, 0);
     records_close(all);
-    char words[256];
-    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
-    free(output_of(command_plot, words, 0));
-    char *data = figure_data("scores-smollm2-1000");
+    char *data = drawn_data("scores-smollm2-1000");
     expect_lines(strchr(data, '\n') + 1, "\"StarAttn, 4 hosts\" 75 75 75 5 \"75.0\"\n"
                                          "\"APB, 4 hosts\" 70 70 70 6 \"70.0\"\n"
                                          "\"APB, 8 hosts\" 60 60 60 6 \"60.0\"\n");

@@ -160,9 +160,7 @@ Test(table, shared_gpu_is_no_timing)
     free(with);
     free(without);
 
-    snprintf(words, sizeof words, "plot %s --out %s --keep-data", results_path, results_folder);
-    free(output_of(command_plot, words, 0));
-    char *data = figure_data("prefill-llama-3.1-8b-8hosts-nvlink3");
+    char *data = drawn_data("prefill-llama-3.1-8b-8hosts-nvlink3");
     cr_expect(strstr(data, "32768 0.5\n") && strstr(data, "32768 4\n"), "%s", data);
     cr_expect(!strstr(data, " 77") && !strstr(data, " 88") && !strstr(data, "16384"), "%s", data);
     free(data);

@@ -27,7 +27,8 @@ int check_range(const char *flag, int64_t value, int64_t least, int64_t most);
 int check_ranges(const char *flag, const size_list *values, int64_t least, int64_t most);
 /* The same of --lengths of random prompts, each with a query of --query. */
 int check_lengths(const size_list *lengths, int64_t query);
-enum { MOST_THREADS = 4096, MOST_LAYERS = 100000, MOST_HOSTS_OF_A_CELL = 65536 };
+enum { MOST_THREADS = 4096, MOST_LAYERS = 100000, MOST_HOSTS_OF_A_CELL = 65536,
+       MOST_SAMPLE_TOKENS = 1 << 30 };
 
 /* Both print the sentence; of the processes of a launch one does. */
 int command_failed(void);

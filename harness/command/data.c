@@ -102,7 +102,7 @@ static int check_options(const data_options *options)
     if (strcmp(options->layout, "ruler") && strcmp(options->layout, "split"))
         return fail("--layout: '%s' is neither ruler nor split", options->layout);
     return check_range("samples", options->samples, 1, INT32_MAX) ||
-                   check_ranges("lengths", &options->lengths, 1, 1 << 30)
+                   check_ranges("lengths", &options->lengths, 1, MOST_SAMPLE_TOKENS)
                ? -1
                : 0;
 }

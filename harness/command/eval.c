@@ -27,7 +27,7 @@ static const char usage[] =
 static int check_flags(const accuracy_sweep *s)
 {
     if (check_ranges("hosts", &s->hosts, 1, MOST_HOSTS_OF_A_CELL) ||
-        (!s->file && check_ranges("lengths", &s->lengths, 1, 1 << 30)))
+        (!s->file && check_ranges("lengths", &s->lengths, 1, MOST_SAMPLE_TOKENS)))
         return -1;
     if (s->file && (s->task_count != 1 || s->lengths.count != 1))
         return fail("--file holds samples of one task, run at one length: name them with --tasks "

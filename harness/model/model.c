@@ -452,8 +452,7 @@ model *model_open(const char *name, device *dev, int layers, uint64_t seed,
     if (!status && heads_path && !(heads = safetensors_open(heads_path)))
         status = -1;
     if (!status) {
-        uint64_t hash = files ? model_values_hash(config.hash, files, HASHED_BYTES) : 0;
-        m->origin = model_origin(name, directory, hash, retaining_heads);
+        m->origin = model_origin(name, directory, config.hash, files, retaining_heads);
         status = open_weights(m, files, heads, seed);
     }
     safetensors_close(files);

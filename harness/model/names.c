@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* So many of each tensor tell a model's weights: they are gigabytes, and another training changes most
+ * tensors all over. */
+enum { HASHED_BYTES = 4096 };
+
 char *model_name(const char *path)
 {
     char *trimmed = copy_text(path), *real = NULL;
@@ -55,14 +59,15 @@ static char *with_hash(char *text, uint64_t hash)
     return longer;
 }
 
-char *model_origin(const char *name, const char *directory, uint64_t hash, const char *heads)
+char *model_origin(const char *name, const char *directory, uint64_t config_hash,
+                   const safetensors *files, const char *heads)
 {
     bool preset = !directory;
     for (int i = 0; i < model_preset_count; i++)
         preset |= !strcmp(model_presets[i].name, name);
     char *full = preset ? NULL : realpath(directory, NULL), *full_heads = NULL;
     if (full)
-        full = with_hash(full, hash);
+        full = with_hash(full, model_values_hash(config_hash, files, HASHED_BYTES));
     if (heads)
         full_heads = realpath(heads, NULL);
     char *text = format_text("%s%s%s", full ? full : "", full_heads ? "+" : "",

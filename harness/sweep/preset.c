@@ -70,20 +70,20 @@ const preset preset_table[] = {
 };
 const int preset_count = sizeof preset_table / sizeof *preset_table;
 
+/* command: NULL: of any. */
 static const preset *preset_find(const char *name, const char *command)
 {
     for (int i = 0; i < preset_count; i++)
-        if (!strcmp(preset_table[i].name, name) && !strcmp(preset_table[i].command, command))
+        if (!strcmp(preset_table[i].name, name) &&
+            (!command || !strcmp(preset_table[i].command, command)))
             return &preset_table[i];
-    fail("%s has no preset '%s'; see 'apbench list presets'", command, name);
     return NULL;
 }
 
 int preset_check(const char *name)
 {
-    for (int i = 0; i < preset_count; i++)
-        if (!strcmp(preset_table[i].name, name))
-            return 0;
+    if (preset_find(name, NULL))
+        return 0;
     return fail("there is no preset '%s'; see 'apbench list presets'", name);
 }
 
@@ -100,7 +100,7 @@ int preset_options_parse(const char *usage, const flag *flags, int flag_count, i
     if (name) {
         const preset *p = preset_find(name, argv[0]);
         if (!p)
-            return -1;
+            return fail("%s has no preset '%s'; see 'apbench list presets'", argv[0], name);
         /* The texts stay: flags point into them. */
         static text_list words;
         text_list_push(&words, argv[0]);

@@ -5,12 +5,12 @@ file one of the samples is then another's, so that not all of them are the progr
 Prints `ok NAME` or `not ok NAME: why`.
 """
 
-import csv
 import json
 import os
 import pathlib
 import subprocess
 
+from rows import rows
 from verdict import finish, report
 
 PROGRAM = os.environ["APBENCH"]
@@ -28,11 +28,6 @@ def run(*words):
 def evaluate(out, *more, methods=METHODS):
     return run("eval", "--methods", ",".join(methods), "--hosts", "2", "--layers", "2", "--tasks", TASK,
                "--lengths", "1K", "--samples", str(SAMPLES), "--threads", "1", "--out", str(out), *more)
-
-
-def rows(out):
-    with open(out, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def lines(out, row):

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 
+from rows import rows
 from verdict import finish, report
 
 PROGRAM = os.environ["APBENCH"]
@@ -35,8 +36,7 @@ def whole_lines(path):
 
 
 def cells(path):
-    with open(path, encoding="utf-8", newline="") as file:
-        return [tuple(row[name] for name in INPUTS) for row in csv.DictReader(file)]
+    return [tuple(row[name] for name in INPUTS) for row in rows(path)]
 
 
 def check_other_weights(log):
@@ -106,10 +106,8 @@ def main():
         ends = out.read_bytes().endswith(b"\n")
         report("no row half-written", None if len(widths) == 1 and ends else
                f"rows hold {sorted(widths)} cells" + ("" if ends else ", the last has no end"))
-        with open(out.with_suffix(".reps.csv"), encoding="utf-8", newline="") as file:
-            timed = [row["row"] for row in csv.DictReader(file) if row["kind"] == "timed"]
-        with open(out, encoding="utf-8", newline="") as file:
-            done = [row["row"] for row in csv.DictReader(file) if row["status"] == "ok"]
+        timed = [row["row"] for row in rows(out.with_suffix(".reps.csv")) if row["kind"] == "timed"]
+        done = [row["row"] for row in rows(out) if row["status"] == "ok"]
         report("every repetition kept once", None if sorted(timed) == sorted(done * 2) else
                f"{len(timed)} timed repetitions for {len(done)} rows of status ok")
 

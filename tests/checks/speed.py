@@ -5,12 +5,12 @@ the instrumented one. Figures stand with six digits, so they are compared within
 other. Prints `ok NAME` or `not ok NAME: why`.
 """
 
-import csv
 import os
 import pathlib
 import statistics
 import subprocess
 
+from rows import rows
 from verdict import finish, report
 
 PROGRAM = os.environ["APBENCH"]
@@ -20,11 +20,6 @@ SWEEP = [PROGRAM, "speed", "--models", "tests/data/checkpoints/yi-sharded-f32", 
          "--hosts", "3", "--lengths", "300", "--reps", str(REPS), "--warmup", str(WARMUP), "--new-tokens",
          str(NEW_TOKENS), "--link", ",".join(LINKS), "--threads", "1"]
 PARTS = ["qkv_s", "compress_s", "comm_s", "attention_s", "o_proj_s", "ffn_s", "other_s"]
-
-
-def table(path):
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def close(found, expected, tolerance=1e-5):
@@ -113,7 +108,7 @@ def no_room():
     out = SCRATCH / "oom.csv"
     subprocess.run([PROGRAM, "speed", "--models", "yi-34b", "--methods", "flash", "--hosts", "1", "--lengths", "4M",
                     "--out", str(out)], capture_output=True, check=False)
-    (row,) = table(out)
+    (row,) = rows(out)
     said = f"a host needs {row['peak_bytes']} bytes"
     return None if row["status"] == "oom" and said in row["detail"] else f"{row['peak_bytes']}: {row['detail']}"
 
@@ -123,14 +118,14 @@ def main():
     ran = subprocess.run([*SWEEP, "--out", str(out)], capture_output=True, text=True, check=False)
     if ran.returncode:
         return report("a sweep", ran.stderr[-300:])
-    rows, repetitions = table(out), table(out.with_suffix(".reps.csv"))
-    cells = sorted((row["method"], row["link"]) for row in rows if row["status"] == "ok")
+    written, repetitions = rows(out), rows(out.with_suffix(".reps.csv"))
+    cells = sorted((row["method"], row["link"]) for row in written if row["status"] == "ok")
     expected = sorted([("flash", "")] + [(method, link) for method in ("ring", "apb") for link in LINKS])
     report("a row a link", None if cells == expected else f"rows are {cells}")
     for name, look in (("each repetition once", names), ("medians of the timed repetitions", times),
                        ("the slowest host counts", hosts), ("parts of the instrumented repetition", parts),
                        ("shares", rates), ("links and projected times", links)):
-        for row in rows:
+        for row in written:
             look(row, [one for one in repetitions if one["row"] == row["row"]], wrong)
         wrong.report(name)
     report("a dry run's seconds and memory", dry_run())

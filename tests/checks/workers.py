@@ -6,7 +6,6 @@ kill -9, must be the same but for times, and every sample must be written once. 
 killed and stopped, too. Prints `ok NAME` or `not ok NAME: why`.
 """
 
-import csv
 import json
 import os
 import pathlib
@@ -17,6 +16,7 @@ import signal
 import subprocess
 import time
 
+from rows import rows
 from verdict import finish, report
 
 PROGRAM = os.environ["APBENCH"]
@@ -64,11 +64,6 @@ def command(workers, out, *more):
 def start(workers, out, log, *more):
     """In a group of its own, which can be killed as one."""
     return subprocess.Popen(command(workers, out, *more), stdout=log, stderr=log, start_new_session=True)
-
-
-def rows(path):
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def lines(path):
