@@ -48,6 +48,7 @@ ends leader 1 3500 "the leading rank is killed" "apbench: host 0 died in $cell, 
 ends hang 1 4500 "links that cannot be let go of" "apbench: host 2 died in $cell, layer 7"
 ends tell 1 2500 "one rank gives up" "apbench: host 3: the moon is full"
 ends all-tell 1 2500 "all ranks give up: said once" "apbench: host 0: the moon is full"
+ends all-tell-leader 1 2500 "all ranks give up, the leading one last" "apbench: host 0: the moon is full"
 ends trouble 1 5000 "trouble on one host's links" "apbench: host 1: the link is torn"
 ends alone 1 9000 "a host fails while others wait for it" "apbench: host 2: the moon is full"
 ends nonsense 1 4000 "a rank that talks nonsense" \

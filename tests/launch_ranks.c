@@ -157,9 +157,12 @@ static int one_gives_up(void)
     control_end(NULL);
 }
 
-static int all_give_up(void)
+/* The launch's end may come to the leader as soon as another has told, or before it does. */
+static int all_give_up(bool leader_is_last)
 {
     control_agree(fail("the moon is full"));
+    if ((here.rank == 0) == leader_is_last)
+        usleep(300000);
     if (!control_tell(fail_text()))
         fprintf(stderr, "apbench: %s\n", fail_text());
     control_end(NULL);
@@ -210,7 +213,8 @@ static int try_word(const char *word)
            : !strcmp(word, "late") ? others_come_late()
            : !strcmp(word, "alone") ? others_wait_for_ever()
            : !strcmp(word, "tell") ? one_gives_up()
-           : !strcmp(word, "all-tell") ? all_give_up()
+           : !strcmp(word, "all-tell") ? all_give_up(false)
+           : !strcmp(word, "all-tell-leader") ? all_give_up(true)
            : !strcmp(word, "trouble") || !strcmp(word, "nonsense") ? (pause(), 0)
            : !strcmp(word, "early") ? 0
                                       : fail("'%s' is nothing to try", word);

@@ -49,13 +49,12 @@ static bool take_place(peer *p, const message *m)
 /* What a rank gave up with. */
 static void print_told(const peer *p, const message *m)
 {
-    if (control.said || !m->bytes || m->body[m->bytes - 1])
+    if (!m->bytes || m->body[m->bytes - 1])
         return;
-    control.said = true;
     if (!strncmp(m->body, "host ", 5)) /* agreed upon: it names who failed */
-        fprintf(stderr, "apbench: %s\n", m->body);
+        ending_say(m->body);
     else
-        fprintf(stderr, "apbench: host %d: %s\n", p->rank, m->body);
+        ending_say(format_text("host %d: %s", p->rank, m->body));
 }
 
 /* Takes the message over. */
@@ -396,14 +395,15 @@ bool control_tell(const char *sentence)
     if (!control.open)
         return false;
     pthread_mutex_lock(&control.lock);
-    bool taken = control.said || !control.leader;
-    control.said = true;
-    if (!control.leader) {
+    if (control.leader) {
+        ending_say(sentence); /* lock held: once it counts as said, another's end may end this process */
+    } else {
         message *m = message_copy(MESSAGE_TELL, sentence, strlen(sentence) + 1);
         connection_queue(&control.peers[0].link, m);
         message_drop(m);
+        control.said = true;
         control_wake();
     }
     pthread_mutex_unlock(&control.lock);
-    return taken;
+    return true;
 }

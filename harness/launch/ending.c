@@ -19,7 +19,7 @@ static const double closing_seconds = 60; /* for all to come to the end */
 
 /* ---- The way out ---- */
 
-static void say(const char *sentence)
+void ending_say(const char *sentence)
 {
     if (sentence && *sentence && !control.said)
         fprintf(stderr, "apbench: %s\n", sentence);
@@ -76,7 +76,7 @@ static void flush_queues(void)
 
 _Noreturn void ending_lead(const char *sentence)
 {
-    say(sentence);
+    ending_say(sentence);
     message *end = message_copy(MESSAGE_END, NULL, 0);
     for (int i = 0; i < control.peer_count; i++)
         connection_queue(&control.peers[i].link, end);
@@ -87,7 +87,7 @@ _Noreturn void ending_lead(const char *sentence)
 _Noreturn void ending_leave(const char *sentence)
 {
     if (sentence && control.rank == 1)
-        say(sentence);
+        ending_say(sentence);
     leave();
 }
 
@@ -175,7 +175,7 @@ static void follow_request(double now)
         connection_queue(&control.peers[0].link, end);
         message_drop(end);
     } else if (now - control.end_at > pass_on_seconds) {
-        say(text);
+        ending_say(text);
         leave();
     }
 }

@@ -42,7 +42,7 @@ typedef struct {
     bool end_asked; /* by control_end() */
     char *end_sentence;
     double end_at;  /* when it was passed on to the leader */
-    bool said;      /* a sentence has been printed, or is being */
+    bool said;      /* a sentence has been printed, or gone to the leader */
     double trouble_at;
 
     message **pending; /* [size], the leader: contributions that wait for others */
@@ -71,6 +71,8 @@ void hub_contribute(int rank, message *);
 const char *hub_sentence(const message *);
 
 /* ---- ending.c: lock held; those that end do not return ---- */
+/* Prints the sentence, if there is one and none has been printed by this process. */
+void ending_say(const char *sentence);
 /* The leader: prints, tells all, ends. */
 _Noreturn void ending_lead(const char *sentence);
 /* The others: ends; says the sentence where the leader cannot (rank 1 does). NULL: it has. */
