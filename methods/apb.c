@@ -1,5 +1,5 @@
 /* APB: every host prefills its block behind an anchor that carries the query, and sees compressed
- * blocks, the passing blocks, of the hosts before it (ACL 2025, arXiv 2502.12085; methods.md 2.6).
+ * blocks, the passing blocks, of the hosts before it (ACL 2025, arXiv 2502.12085).
  * Approximate. Rows are [anchor | block | query when the compressor needs it]; the anchor is
  * document[0, p0) + query + document[p0, l_a - l') at positions 0 .. l_a - 1. */
 #include "harness/error.h"
@@ -133,7 +133,7 @@ static int exchange_passing(attend_context *x, apb_buffers *b)
     int64_t count = c->options[PASSING], anchor = c->options[ANCHOR];
     size_t slab = kv_bytes(c, x->dev, count);
     char *mine = b->slabs + (size_t)links->rank * slab;
-    /* Rows below l_a are never passed, on host 0 too, where they are real (methods.md A1). */
+    /* Rows below l_a are never passed, on host 0 too, where they are real: as published. */
     const char *candidates =
         (const char *)x->kv_cache + (links->rank == 0 ? kv_bytes(c, x->dev, anchor) : 0);
     RANGE(links->time, PART_COMPRESS)

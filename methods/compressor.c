@@ -27,8 +27,8 @@ double retaining_flops(const cell *c, int64_t rows)
            (double)(projection_width(c) + c->shape.kv_heads);
 }
 
-/* Max-pool over five positions inside the host's rows, anchor included (methods.md A2), then the
- * best candidates of each KV head. */
+/* Max-pool over five positions inside the host's rows, anchor included, as the published code
+ * has it, then the best candidates of each KV head. */
 static void select_best(attend_context *x, compressor_buffers *b, const selection *s)
 {
     int kv_heads = x->cell->shape.kv_heads;

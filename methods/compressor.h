@@ -1,5 +1,5 @@
-/* Compressors: which l_p keys of its block a host passes on (methods.md 4). Each gives every local
- * row and KV head a score; the best l_p rows of each KV head, outside the anchor, are selected. To
+/* Compressors: which l_p keys of its block a host passes on. Each gives every local row and
+ * KV head a score; the best l_p rows of each KV head, outside the anchor, are selected. To
  * add one, add a row to the table in compressor.c and its name to COMPRESSOR_CHOICES. */
 #ifndef METHODS_COMPRESSOR_H
 #define METHODS_COMPRESSOR_H
@@ -35,7 +35,7 @@ typedef struct {
 extern const compressor compressors[];
 
 /* Fills buffers->index: the last `recent` candidates always, before them the compressor's choice of the
- * others (Locret's stabilizers, methods.md 4, for the blocks of APB). */
+ * others (Locret's stabilizers, for the blocks of APB). */
 void compressor_select(attend_context *, const compressor *, compressor_buffers *, const selection *,
                        int64_t recent);
 

@@ -1,5 +1,5 @@
 /* FlashAttn: the whole document on one host, one causal call. The exact reference that all other
- * methods are held against (methods.md 2.1). */
+ * methods are held against. */
 #include "harness/error.h"
 #include "methods/method.h"
 

@@ -48,8 +48,8 @@ typedef struct {
 /* ---- The plan of one host ---- */
 
 typedef enum { SPAN_ANCHOR, SPAN_LOCAL, SPAN_QUERY, SPAN_PADDING } span_kind;
-/* TOKENS_ANCHOR_QUERY: what of the query an anchor carries (q' of methods.md 2.6): its tokens before the
- * first end-of-turn id, or what a task gives instead (task_sample.anchor_query). */
+/* TOKENS_ANCHOR_QUERY: what of the query an anchor carries: its tokens before the first end-of-turn
+ * id, or what a task gives instead (task_sample.anchor_query). */
 typedef enum { TOKENS_DOCUMENT, TOKENS_QUERY, TOKENS_ANCHOR_QUERY, TOKENS_PADDING } token_source;
 
 /* Consecutive rows. Keys and values of cached rows lie in the KV cache in row order; those of the
@@ -75,7 +75,7 @@ typedef struct {
     int owner;           /* the host that keeps the KV of the query and of new tokens */
     size_t work_bytes;   /* device memory that attend() needs; lives across layers and comm calls */
     /* Query phase with the published code's mask, which hides the newest keys of hosts that do not
-     * hold the query (methods.md 2.5 g); false = every cached key is seen. */
+     * hold the query; false = every cached key is seen. */
     bool reference_query_mask;
 } plan;
 
@@ -111,7 +111,7 @@ typedef struct {
 } method_cost;
 
 /* FLOPs of the prefill on one host that the cost stands for: projections, FFN, attention and
- * compressor of all layers (LIN and ATT of methods.md 0). */
+ * compressor of all layers. */
 double cost_flops(const cell *, const method_cost *);
 
 struct method {

@@ -1,6 +1,6 @@
-/* Attention of the query phase and of decode, one code path for all methods (methods.md 1.2): every
- * host attends the same few rows over the keys that it holds, and the partial results are merged
- * exactly by their log-sum-exps. */
+/* Attention of the query phase and of decode, one code path for all methods: every host attends the
+ * same few rows over the keys that it holds, and the partial results are merged exactly by their
+ * log-sum-exps. */
 #ifndef METHODS_QUERY_H
 #define METHODS_QUERY_H
 #include "methods/method.h"

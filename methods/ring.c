@@ -1,6 +1,6 @@
 /* RingAttn: contiguous blocks; keys and values travel round the ring while each host folds what it
- * holds into a running result (methods.md 2.2). Plain and unbalanced, as in the paper: host r
- * computes in r + 1 of the H steps and only forwards in the others. */
+ * holds into a running result. Plain and unbalanced, as in the paper: host r computes in r + 1
+ * of the H steps and only forwards in the others. */
 #include "methods/circulate.h"
 
 static void ring_plan(const cell *c, const device *dev, int rank, plan *p)

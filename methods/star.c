@@ -1,5 +1,5 @@
 /* StarAttn: every host but the first prefills its block behind a copy of the document's beginning,
- * the anchor; nothing is sent (methods.md 2.5). Approximate: a block sees no other block. */
+ * the anchor; nothing is sent. Approximate: a block sees no other block. */
 #include "harness/error.h"
 #include "methods/method.h"
 

@@ -1,5 +1,5 @@
 /* Ulysses: all-to-all turns "my tokens, all heads" into "all tokens, my heads", one causal call over
- * the whole document, and all-to-all turns the output back (methods.md 2.4). Query heads are split
+ * the whole document, and all-to-all turns the output back. Query heads are split
  * as evenly as whole heads allow, so any number of hosts up to the heads works; a host receives each
  * KV head that its query heads need, which replicates KV heads when hosts outnumber them. */
 #include "harness/error.h"

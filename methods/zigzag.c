@@ -1,5 +1,5 @@
 /* ZigZag ring: the document in 2H chunks, host r holds chunks r and 2H-1-r, so that every step costs
- * every host the same (methods.md 2.3). The last token lies on host 0, which owns new KV. */
+ * every host the same. The last token lies on host 0, which owns new KV. */
 #include "methods/circulate.h"
 
 static void zigzag_plan(const cell *c, const device *dev, int rank, plan *p)

@@ -35,7 +35,7 @@ static char *prompt_of(const char *name, const char *json, const chat_template *
 
 /* The official layouts (datasets of 2024-06-13, templates for open models): I instruction, C context,
  * Q question, O options, L lead-in. Where the document ends the query begins. And what of it APB's anchors
- * carry (datasets.md 3): the row's input; for choices the question and the option lines; for code_debug
+ * carry: the row's input; for choices the question and the option lines; for code_debug
  * the options and the lead-in, for dialogues the lead-in. */
 static const struct {
     const char *task, *document_end, *query, *carried;

@@ -48,7 +48,7 @@ static void record_attention(device *dev, const attn_call *call)
     }
 }
 
-/* s(t) = ((7 t + 3) mod 13) / 13 for document tokens, 3.25 / 13 for the query (methods.md 9). */
+/* s(t) = ((7 t + 3) mod 13) / 13 for document tokens, 3.25 / 13 for the query. */
 static float example_score(int name)
 {
     return name >= QUERY_NAME ? 3.25f / 13 : (float)((7 * name + 3) % 13) / 13;
@@ -210,7 +210,7 @@ static int64_t pairs(const mask *m)
     return count;
 }
 
-/* methods.md 9.1, verbatim. */
+/* A worked example: 3 hosts, 12 tokens, anchor 2, passing 1, the query behind the first token. */
 Test(methods, worked_example_apb)
 {
     cell c = example_cell("apb:anchor=2:passing=1:compressor=retaining", 3, 12, 1);
@@ -392,7 +392,7 @@ Test(methods, query_scores_by_all_its_rows)
     cr_expect_eq(index, 2, "row %d of the block", index);
 }
 
-/* methods.md 9.2, verbatim. */
+/* A worked example: 3 hosts, 12 tokens, the anchor a whole block. */
 Test(methods, worked_example_star)
 {
     cell c = example_cell("star", 3, 12, 1);
@@ -416,7 +416,7 @@ Test(methods, worked_example_star)
 }
 
 /* T1: the mask is the closed predicate over columns [P, A, B], column j visible from row i iff
- * j <= i + r l_p and (i >= l_a or j >= r l_p), for random sizes (methods.md 2.6 c). */
+ * j <= i + r l_p and (i >= l_a or j >= r l_p), for random sizes. */
 Test(methods, apb_mask_is_the_predicate)
 {
     srand(11);

@@ -235,7 +235,7 @@ Test(weights, memory_is_predicted_and_its_lack_is_a_sentence)
 }
 
 /* Parameters of the published models: 8.03, 14.77 and 34.39 billion, 2 bytes each, plus the
- * retaining heads of reference/methods.md section 4 (202, 353, 567 million) where there are any.
+ * retaining heads of the published size (202, 353, 567 million) where there are any.
  * Norms are float32 here and pieces are rounded up to 256 bytes: below a thousandth. */
 Test(weights, sizes_of_the_named_shapes)
 {

@@ -20,7 +20,7 @@ typedef struct {
     const char *lead_gap; /* between question and lead-in where no chat template parts them */
     const char *lead_in; /* "" = none */
     enum { DRAWS_NOTHING, DRAWS_SPAN, DRAWS_FUNCTION } draws; /* for the instruction */
-    /* What of it APB's anchors carry (datasets.md 3): the row's `input`; the whole question with its
+    /* What of it APB's anchors carry: the row's `input`; the whole question with its
      * options; the options and the lead-in; the lead-in alone. */
     enum { CARRIES_INPUT, CARRIES_QUESTION, CARRIES_OPTIONS_LEAD_IN, CARRIES_LEAD_IN } carries;
 } infinite_prompt;
