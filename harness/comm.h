@@ -5,6 +5,10 @@
  * send to a peer matches that peer's k-th receive from here. A host may hold several handles and
  * wait for them in any order.
  *
+ * What a call counts as sent, here and in a method's cost(): all_gather (size - 1) times `bytes` (a ring
+ * forwards each block), all_to_all and send_recv what goes to others, broadcast `bytes` for each of
+ * tree_children(), barrier nothing.
+ *
  * sim   H virtual hosts in one process on one device, with a virtual clock over a link model
  * mpi   one process a host, on CPUs
  * nccl  one process a GPU
@@ -74,7 +78,7 @@ struct comm_driver {
     /* One ring step: sends to `to` and receives from `from`; either may be -1 for none. */
     int (*send_recv)(comm *, int to, const void *send, size_t send_bytes, int from, void *recv,
                      size_t recv_bytes);
-    /* data of host `root` to all. */
+    /* data of host `root` to all, down the tree of tree_children(). */
     int (*broadcast)(comm *, void *data, size_t bytes, int root);
     int (*barrier)(comm *); /* a handle as well */
     int (*wait)(comm *, int handle);
@@ -87,6 +91,12 @@ struct comm_driver {
      * the others, charging each clock with the time it took; elsewhere it is a plain call. */
     int (*replicated)(comm *, int (*work)(void *argument), void *argument, void *out, size_t bytes);
 };
+
+/* Broadcast goes down a binomial tree: counted from the root (v = rank - root, mod size), host v > 0 hears
+ * from v minus its highest bit, and v speaks to v + 2^k for every 2^k > v. How many of those exist among
+ * `hosts`. */
+int tree_children(int v, int hosts);
+int tree_parent(int v);
 
 /* The sentence behind the "host R: " (or "worker R: ": sweep/workers.h) that all processes have agreed
  * on with it; NULL when it is no such sentence. */

@@ -8,9 +8,7 @@
 extern const char *const transfer_names[];
 
 /* Opens the POST entry of transfer `handle` and adds its payload to comm->bytes_sent. The caller
- * closes it with timeline_resume() after starting the transfer. bytes is a host's share or payload;
- * what counts as sent: all_gather (H - 1) shares (a ring forwards each block), all_to_all and
- * send_recv what goes to others, broadcast one payload for each child in the binomial tree. */
+ * closes it with timeline_resume() after starting the transfer. bytes is a host's share or payload. */
 timeline_entry *post_all_gather(comm *, int handle, size_t bytes);
 timeline_entry *post_all_to_all(comm *, int handle, const size_t *send_bytes);
 timeline_entry *post_send_recv(comm *, int handle, int to, size_t send_bytes, int from);
@@ -22,9 +20,4 @@ int check_peer(const comm *, const char *call, const char *role, int peer, bool 
 
 /* -1 with a sentence when the host's wall clock has passed its timeline's deadline. */
 int check_deadline(const comm *, const char *call);
-
-/* Broadcast goes down a binomial tree: counted from the root, host v > 0 hears from v minus its
- * highest bit, and v speaks to v + 2^k for every 2^k > v. How many of those exist among `hosts`. */
-int tree_children(int v, int hosts);
-int tree_parent(int v);
 #endif
