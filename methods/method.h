@@ -79,7 +79,8 @@ typedef struct {
     bool reference_query_mask;
 } plan;
 
-/* Appends a span (nothing when count is 0) and keeps the sums. */
+/* Appends a span (nothing when count is 0) and keeps the sums. More than PLAN_SPANS are a programmer's
+ * mistake. */
 void plan_add(plan *, span_kind, token_source, int64_t first_token, int64_t count,
               int64_t first_position, bool cached);
 
@@ -129,9 +130,13 @@ struct method {
     /* Sees the joint projection before RoPE, [rows, heads + 2 kv_heads, head_dim] with biases, for
      * rows first_row .. first_row + rows, chunk by chunk. May be NULL. */
     void (*before_rope)(attend_context *, const void *qkv, int64_t first_row, int64_t rows);
-    int (*attend)(attend_context *);
+    int (*attend)(attend_context *); /* 0, or -1 with a sentence: fail() of harness/error.h */
     void (*cost)(const cell *, const device *, int rank, method_cost *);
 };
+
+/* 0, or -1 with a sentence when a host's plan asks for tokens or an owner that there are not, or has other
+ * rows, cached bytes or work bytes than cost() says. */
+int plan_check(const cell *, const device *, int rank);
 
 /* Parses "name:option=value:..." into cell->method and cell->options (resolve() not yet called). */
 int method_parse(const char *text, cell *);

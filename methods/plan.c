@@ -1,7 +1,10 @@
-/* Arithmetic that all methods share: spans of a plan, sizes of rows, segments over cached KV, and
- * the carving of exchange buffers. */
+/* Arithmetic that all methods share: spans of a plan and what they are held against, sizes of rows,
+ * segments over cached KV, and the carving of exchange buffers. */
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
+#include "harness/error.h"
 #include "methods/method.h"
 
 void plan_add(plan *p, span_kind kind, token_source source, int64_t first_token, int64_t count,
@@ -9,6 +12,10 @@ void plan_add(plan *p, span_kind kind, token_source source, int64_t first_token,
 {
     if (count <= 0)
         return;
+    if (p->span_count == PLAN_SPANS) {
+        fprintf(stderr, "apbench: a plan has more than %d spans\n", PLAN_SPANS);
+        abort();
+    }
     p->spans[p->span_count++] =
         (plan_span){kind, source, first_token, count, first_position, cached};
     p->rows += count;
@@ -27,6 +34,35 @@ void plan_block(plan *p, const cell *c, int rank, int64_t block)
     real = real < 0 ? 0 : real > block ? block : real;
     plan_add(p, SPAN_LOCAL, TOKENS_DOCUMENT, first, real, first, true);
     plan_add(p, SPAN_PADDING, TOKENS_PADDING, 0, block - real, 0, true);
+}
+
+int plan_check(const cell *c, const device *dev, int rank)
+{
+    static const char *const names[] = {
+        [TOKENS_DOCUMENT] = "document", [TOKENS_QUERY] = "query",
+        [TOKENS_ANCHOR_QUERY] = "part of the query that an anchor carries"};
+    const int64_t tokens[] = {[TOKENS_DOCUMENT] = c->document, [TOKENS_QUERY] = c->query,
+                              [TOKENS_ANCHOR_QUERY] = c->query_in_anchor};
+    plan p = {0};
+    method_cost cost = {0};
+    c->method->plan(c, dev, rank, &p);
+    c->method->cost(c, dev, rank, &cost);
+    for (const plan_span *s = p.spans; s < p.spans + p.span_count; s++)
+        if (s->source != TOKENS_PADDING &&
+            (s->first_token < 0 || s->first_token + s->count > tokens[s->source]))
+            return fail("plan() takes tokens %lld to %lld of the %s, which has %lld",
+                        (long long)s->first_token, (long long)(s->first_token + s->count - 1),
+                        names[s->source], (long long)tokens[s->source]);
+    if (p.owner < 0 || p.owner >= c->hosts)
+        return fail("plan() has host %d own new keys, but the hosts are 0 to %d", p.owner, c->hosts - 1);
+    if (cost.linear_rows != (double)p.rows)
+        return fail("plan() has %lld rows, cost() says %.0f", (long long)p.rows, cost.linear_rows);
+    if (cost.kv_bytes != (double)kv_bytes(c, dev, p.cached_rows))
+        return fail("plan() caches %zu bytes a layer, cost() says %.0f",
+                    kv_bytes(c, dev, p.cached_rows), cost.kv_bytes);
+    if (cost.work_bytes != (double)p.work_bytes)
+        return fail("plan() wants %zu work bytes, cost() says %.0f", p.work_bytes, cost.work_bytes);
+    return 0;
 }
 
 void *zone_take(zone *z, size_t bytes)

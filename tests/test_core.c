@@ -1,6 +1,7 @@
 /* The core against Hugging Face's float32 logits, exact methods against flash, and each method's
  * cost formulas against the counters of a run. */
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "harness/error.h"
@@ -71,7 +72,6 @@ static const double rounding = 2e-5;
 
 Test(core, exact_methods_equal_flash)
 {
-    static const char *const methods[] = {"ring", "zigzag", "ulysses"};
     static const int64_t lengths[] = {9, 18, 70, 131};
     device *dev = open_device();
     model *m = open_checkpoint("qwen2-tied-bf16", dev);
@@ -81,17 +81,19 @@ Test(core, exact_methods_equal_flash)
         cell c;
         cr_assert(make_cell(m, "flash", 1, &p, &c));
         logits_trace exact = run(m, &c, &p, 6, NULL);
-        for (int i = 0; i < 3; i++)
-            for (int hosts = 1; hosts <= 8; hosts++) {
-                if (!make_cell(m, methods[i], hosts, &p, &c))
+        for (int i = 0; i < method_count; i++) {
+            const method *one = method_table[i];
+            for (int hosts = 1; one->exact && hosts <= (one->single_host ? 1 : 8); hosts++) {
+                if (!make_cell(m, one->name, hosts, &p, &c))
                     continue;
                 logits_trace t = run(m, &c, &p, 6, NULL);
                 double d = logits_difference(&t, &exact);
                 cr_expect_lt(d, rounding, "%s on %d hosts, length %d: logits differ by %g",
-                             methods[i], hosts, (int)lengths[l], d);
+                             one->name, hosts, (int)lengths[l], d);
                 cr_expect_arr_eq(t.ids, exact.ids, 6 * sizeof *t.ids);
                 logits_trace_free(&t);
             }
+        }
         logits_trace_free(&exact);
         prompt_free(&p);
     }
@@ -222,10 +224,8 @@ static void expect_cost(const model *m, const char *method_text, int hosts, int6
             cr_expect_eq(result.host_flops[rank], cost_flops(&c, &cost),
                          "%s, host %d of %d, length %d: %.0f FLOPs, formula %.0f", method_text, rank,
                          hosts, (int)length, result.host_flops[rank], cost_flops(&c, &cost));
-            plan layout = {0};
-            c.method->plan(&c, m->dev, rank, &layout);
-            cr_expect_eq(cost.work_bytes, layout.work_bytes);
-            cr_expect_eq(cost.kv_bytes, kv_bytes(&c, m->dev, layout.cached_rows));
+            cr_expect_eq(plan_check(&c, m->dev, rank), 0, "%s, host %d of %d, length %d: %s", method_text,
+                         rank, hosts, (int)length, fail_text());
             cr_expect_eq(result.host_bytes_sent[rank], c.shape.layers * cost.bytes_sent,
                          "%s, host %d of %d, length %d: %.0f bytes, formula %.0f", method_text, rank,
                          hosts, (int)length, result.host_bytes_sent[rank],
@@ -239,17 +239,74 @@ static void expect_cost(const model *m, const char *method_text, int hosts, int6
 Test(core, cost_equals_counters)
 {
     static const char *const methods[] = {
-        "flash", "ring", "zigzag", "ulysses", "star", "star:anchor=3", "apb:anchor=4:passing=3",
-        "apb:anchor=4:passing=3:compressor=random", "apb:anchor=0:passing=2:compressor=sink",
+        "star:anchor=3", "apb:anchor=4:passing=3", "apb:anchor=4:passing=3:compressor=random", "apb:anchor=0:passing=2:compressor=sink",
         "apb:anchor=5:passing=0", "apb:anchor=3:passing=2:query_in_anchor=0",
     };
     device *dev = open_device();
     model *m = open_checkpoint("yi-sharded-f32", dev);
     for (int64_t length = 60; length <= 101; length += 41)
-        for (int hosts = 1; hosts <= 8; hosts++)
+        for (int hosts = 1; hosts <= 8; hosts++) {
+            for (int i = 0; i < method_count; i++)
+                expect_cost(m, method_table[i]->name, hosts, length);
             for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
                 expect_cost(m, methods[i], hosts, length);
+        }
     model_close(m);
+}
+
+/* star with a plan and costs that a case spoils. */
+static const char *spoilt;
+
+static void spoilt_plan(const cell *c, const device *dev, int rank, plan *p)
+{
+    method_find("star")->plan(c, dev, rank, p);
+    if (!strcmp(spoilt, "tokens"))
+        plan_add(p, SPAN_LOCAL, TOKENS_DOCUMENT, c->document - 3, 4, 0, true);
+    else if (!strcmp(spoilt, "query"))
+        plan_add(p, SPAN_QUERY, TOKENS_QUERY, 0, c->query + 1, c->document, false);
+    else if (!strcmp(spoilt, "owner"))
+        p->owner = c->hosts;
+    else if (!strcmp(spoilt, "work"))
+        p->work_bytes = 512;
+}
+
+static void spoilt_cost(const cell *c, const device *dev, int rank, method_cost *cost)
+{
+    method_find("star")->cost(c, dev, rank, cost);
+    cost->linear_rows += !strcmp(spoilt, "rows");
+    cost->kv_bytes -= !strcmp(spoilt, "kept");
+}
+
+Test(core, plans_that_contradict_costs_are_told)
+{
+    static const char *const cases[][2] = {
+        {"tokens", "plan() takes tokens 87 to 90 of the document, which has 90"},
+        {"query", "plan() takes tokens 0 to 4 of the query, which has 4"},
+        {"owner", "plan() has host 3 own new keys, but the hosts are 0 to 2"},
+        {"work", "plan() wants 512 work bytes, cost() says 0"},
+        {"rows", "plan() has 60 rows, cost() says 61"},
+        {"kept", "plan() caches 480 bytes a layer, cost() says 479"},
+    };
+    method own = *method_find("star");
+    own.plan = spoilt_plan;
+    own.cost = spoilt_cost;
+    cell c = {.method = &own, .options = {OPTION_AUTO}, .hosts = 3, .document = 90, .query = 4,
+              .shape = {.heads = 1, .kv_heads = 1, .head_dim = 2}};
+    device *dev = open_device();
+    spoilt = "nothing";
+    cr_expect_eq(plan_check(&c, dev, 1), 0, "%s", fail_text());
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        spoilt = cases[i][0];
+        cr_expect_eq(plan_check(&c, dev, 1), -1, "%s", spoilt);
+        cr_expect_str_eq(fail_text(), cases[i][1]);
+    }
+}
+
+Test(core, spans_beyond_a_plans_room_end_the_program, .signal = SIGABRT)
+{
+    plan p = {0};
+    for (int i = 0; i <= PLAN_SPANS; i++)
+        plan_add(&p, SPAN_LOCAL, TOKENS_DOCUMENT, i, 1, i, true);
 }
 
 /* The same of compressors that score with retaining heads, which random weights come with. */

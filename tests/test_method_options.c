@@ -1,4 +1,4 @@
-/* Options of methods: as text, refused values, and defaults by length. */
+/* Rows of the method table; options of methods: as text, refused values, and defaults by length. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +28,24 @@ Test(method_options, options)
                                       "apb:compressor=best", "apb:pool=2", "flash:x=1", ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         cr_expect_eq(method_parse(bad[i], &c), -1, "'%s' was taken", bad[i]);
+}
+
+/* What the program takes for granted of every row of the table. */
+Test(method_options, rows_of_the_table_are_whole)
+{
+    for (int i = 0; i < method_count; i++) {
+        const method *m = method_table[i];
+        cr_assert(m->name && m->title && m->summary && m->plan && m->attend && m->cost, "row %d", i);
+        cr_expect_eq(m->name[strspn(m->name, "abcdefghijklmnopqrstuvwxyz0123456789_-")], 0,
+                     "'%s' is no name for a command line", m->name);
+        cr_expect_eq(method_find(m->name), m, "two methods are called %s", m->name);
+        cr_expect(m->option_count <= METHOD_OPTIONS && m->later_options <= m->option_count, "%s", m->name);
+        for (int k = 0; k < m->option_count; k++) {
+            const method_option *option = &m->options[k];
+            cr_expect(option->name && option->help && (option->kind == OPTION_CHOICE) == !!option->choices,
+                      "%s, option %d", m->name, k);
+        }
+    }
 }
 
 /* Every name that the option takes is a row of the table; without retaining heads those that score with

@@ -13,7 +13,8 @@ static const char usage[] =
     "usage: apbench check METHOD[:OPTION=VALUE...] [flags]\n\n"
     "Runs the method and flash on the same random prompts. An exact method must give flash's tokens\n"
     "and its logits up to --tolerance (largest difference by largest logit); of an approximate one\n"
-    "the distance is shown. FLOPs and bytes sent must equal cost() on every host.\n";
+    "the distance is shown. FLOPs and bytes sent must equal cost() on every host, and so must the rows\n"
+    "and bytes of its plan.\n";
 
 typedef struct {
     const machine *machine;
@@ -50,6 +51,20 @@ static int make_cell(const checker *k, const char *method_text, int hosts, const
     cell_from_model(c, &k->model->config, k->model);
     prompt_to_cell(p, c);
     return c->method->resolve ? c->method->resolve(c) : 0;
+}
+
+/* Plans are held against cost() before anything runs: a plan that is wrong may write where it should not. */
+static bool plans_agree(const checker *k, const cell *c)
+{
+    for (int rank = 0; rank < c->hosts; rank++) {
+        if (!plan_check(c, k->machine->dev, rank))
+            continue;
+        if (k->machine->leader)
+            printf("%8lld tokens, %3d %s WRONG; host %d: %s\n", (long long)(c->document + c->query),
+                   c->hosts, c->hosts == 1 ? "host: " : "hosts:", rank, fail_text());
+        return false;
+    }
+    return true;
 }
 
 /* Hosts of this process whose counted FLOPs or bytes differ from the formulas. The leading process says so
@@ -109,6 +124,8 @@ static int check_one(checker *k, int64_t length, int hosts)
         if (show)
             printf("%8lld tokens, %3d hosts: unsupported: %s\n", (long long)length, hosts,
                    fail_text());
+    } else if (!plans_agree(k, &c)) {
+        k->failed++;
     } else if (make_cell(k, "flash", 1, &p, &exact_cell) ||
                run(k, &exact_cell, &p, &exact, &exact_result) || run(k, &c, &p, &trace, &result)) {
         status = -1;
