@@ -59,6 +59,11 @@ expect "cells of a larger launch are left out" 0 "$speed_csv" 2 ok \
 expect "and run by that launch" 0 "$speed_csv" 4 ok \
     timeout 100 mpirun -n 3 $sweep --hosts 2,3 --out "$speed_csv"
 
+said=$(timeout 100 mpirun -n 1 $sweep --methods ring --hosts 2 --out "$SCRATCH/alone.csv" </dev/null 2>&1)
+[ "$said" = "1 cell wants more hosts than the 1 of this launch: left out
+nothing to run" ] && echo "ok a launch with no cell to run says why" ||
+    echo "not ok a launch with no cell to run says why: $said"
+
 late_csv=$SCRATCH/late.csv
 expect "a timeout fails its cell and the sweep goes on" 1 "$late_csv" 2 failed \
     $launch "$APBENCH" speed --comm mpi --threads 1 --methods ring,star --hosts 2 --lengths 4K \

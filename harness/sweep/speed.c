@@ -352,7 +352,9 @@ int speed_run(speed_sweep *s)
         progress.expected_left += expected_seconds(s, &s->sweep->cells[i]);
     }
     char text[64];
-    if (s->leader && !progress.total)
+    if (s->leader && !progress.total && !already)
+        fprintf(stderr, "nothing to run\n");
+    else if (s->leader && !progress.total)
         fprintf(stderr, "%d cell%s in the file already: nothing to run\n", already,
                 already == 1 ? " is" : "s are");
     else if (s->leader)
