@@ -206,6 +206,51 @@ Test(figures, long_names_and_titles_stand_whole)
     free(path);
 }
 
+/* The marks that are beside a figure of prefill seconds, 0.001 to 500, joined by commas. */
+static char *marks_beside(double first, double last)
+{
+    char words[256], list[256] = "";
+    remove(results_path);
+    records *all = records_open(results_path, RECORD_SPEED, "abc");
+    cr_assert(all, "%s", fail_text());
+    add_speed(all, "ring", 8, 32768, "ok", first);
+    add_speed(all, "apb", 8, 32768, "ok", last);
+    records_close(all);
+    snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
+    free(output_of(command_plot, words, 0));
+    char *path = format_text("%s/prefill-llama-3.1-8b-8hosts-nvlink3.svg", results_folder), *svg;
+    size_t bytes;
+    svg = file_text(path, &bytes);
+    cr_assert(svg, "%s", fail_text());
+    for (int e = -3; e < 3; e++)
+        for (int i = 0; i < 3; i++) {
+            static const double steps[] = {1, 2, 5};
+            char mark[32], text[64];
+            snprintf(mark, sizeof mark, "%g", steps[i] * pow(10, e));
+            snprintf(text, sizeof text, "<text>%s</text>", mark);
+            if (strstr(svg, text))
+                snprintf(list + strlen(list), sizeof list - strlen(list), "%s,", mark);
+        }
+    free(svg);
+    free(path);
+    return copy_text(list);
+}
+
+/* However near to each other the times are, marks say how long they are. */
+Test(figures, seconds_have_marks_beside_them)
+{
+    static const struct {
+        double first, last;
+        const char *marks;
+    } cases[] = {{0.34, 0.34, "0.2,0.5,"}, {2.1, 3.9, "2,5,"}, {1.5, 2.5, "1,2,5,"},
+                 {2, 2, "1,2,5,"}, {0.9, 11, "1,2,5,10,"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *marks = marks_beside(cases[i].first, cases[i].last);
+        cr_expect_str_eq(marks, cases[i].marks, "%g to %g s: %s", cases[i].first, cases[i].last, marks);
+        free(marks);
+    }
+}
+
 Test(figures, of_accuracy)
 {
     char words[256];
