@@ -82,7 +82,7 @@ Test(table, none_that_ran)
                  "\n"
                  "---\n"
                  "\n"
-                 "1 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
+                 "1 row, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
                  "- commit abc; machine a test\n");
 }
 
@@ -223,7 +223,7 @@ Test(table, nothing_but_a_shared_gpu)
     records_close(all);
     expect_table("", "\n---\n"
                      "\n1 row of hosts that share a GPU or cores is left out: their times mean nothing.\n"
-                     "\n1 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
+                     "\n1 row, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
                      "- commit abc; machine a test\n");
     snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
     free(output_of(command_plot, words, 1));

@@ -103,8 +103,8 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
     if (made)
         status = m->driver->agree(m->driver, status); /* a model may be missing on one machine */
     if (!status && m->leader && sweep.left_out)
-        fprintf(stderr, "%d cells want more hosts than the %d of this launch: left out\n",
-                sweep.left_out, m->most_hosts);
+        fprintf(stderr, "%d cell%s more hosts than the %d of this launch: left out\n",
+                sweep.left_out, sweep.left_out == 1 ? " wants" : "s want", m->most_hosts);
     if (!status && f->dry_run) {
         if (m->leader)
             speed_dry_run(&s);
