@@ -140,8 +140,10 @@ int command_speed(int argc, char **argv)
     parse_texts("eth100", &f.links);
     const flag table[] = {
         {"preset", FLAG_TEXT, &f.preset, "NAME", "flags to start from (apbench list presets)"},
-        {"models", FLAG_MODELS, &f.axes.models, "LIST", "presets or Hugging Face directories"},
-        {"methods", FLAG_METHODS, &f.axes.methods, "LIST", "NAME[:OPTION=VALUE...], comma between"},
+        {"models", FLAG_TEXTS_OF(model_check_name), &f.axes.models, "LIST",
+         "presets or Hugging Face directories"},
+        {"methods", FLAG_TEXTS_OF(method_check_name), &f.axes.methods, "LIST",
+         "NAME[:OPTION=VALUE...], comma between"},
         {"hosts", FLAG_SIZES, &f.axes.hosts, "LIST", "hosts that share a document"},
         {"lengths", FLAG_SIZES, &f.axes.lengths, "LIST", "document and query, tokens"},
         {"query", FLAG_SIZE, &f.axes.query, "N", "query tokens at the end of each length"},
