@@ -237,8 +237,8 @@ static int measure_links(const machine *m, const size_list *sizes)
             print_times(&times[i], hosts);
         print_buses(times, count, hosts);
         if (count < sizes->count)
-            printf("note       %d larger sizes are left out: no memory for them\n",
-                   sizes->count - count);
+            printf("note       %d larger size%s left out: no memory for them\n",
+                   sizes->count - count, sizes->count - count == 1 ? " is" : "s are");
         print_slowdown(&slowed);
         status = print_fits(times, count, hosts, slowed.slowdown);
         if (remark)
