@@ -110,7 +110,7 @@ $(BUILD)/%.o: %.cu $(BUILD)/configuration
 # The commit, for --version and the CSV; rewritten only when it changes.
 $(BUILD)/build_commit.h: force
 	@mkdir -p $(@D)
-	@echo '#define BUILD_COMMIT "$(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)"' > $@.new
+	@echo '#define BUILD_COMMIT "$(shell harness/setup/commit.sh)"' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(OBJECTS): | $(BUILD)/build_commit.h
 force:

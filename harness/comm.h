@@ -31,9 +31,12 @@ struct comm {
     void *state;
 };
 
-/* Ranks take turns on one GPU. Results are what they would be; times mean nothing, and rows that say
- * this are left out of tables and figures of times. */
+/* Ranks take turns on one GPU, or on cores. Results are what they would be; times mean nothing, and
+ * rows that say this are left out of tables and figures of times. */
 #define COMM_SHARED_GPU "shared GPU"
+#define COMM_SHARED_CORES "shared cores"
+/* Whether a row's detail says so. */
+bool comm_takes_turns(const char *detail);
 
 struct comm_driver {
     const char *name, *title;
@@ -44,7 +47,7 @@ struct comm_driver {
 
     /* Joins the launch (MPI_Init for mpi); ranks = how many hosts there can be (INT_MAX for
      * sim). The device is not open yet: where several ranks share a machine, dev->ordinal is set
-     * to this one's, or, where they share its memory, dev->neighbours. */
+     * to this one's, or, where they share its memory and cores, dev->neighbours and dev->threads. */
     int (*open)(const comm_driver *, device *, int *ranks, bool *leader);
     void (*close)(const comm_driver *);
     /* Ends all processes of the launch now, since this one failed. Returns only in sim. */
@@ -56,7 +59,7 @@ struct comm_driver {
      * 0, or -1 with "host R: " and the sentence of the first that failed. In a launch of one process
      * the status and its sentence as they are. */
     int (*agree)(const comm_driver *, int status);
-    /* What rows should say of this launch (COMM_SHARED_GPU), or NULL. The function may be NULL too:
+    /* What rows should say of this launch (COMM_SHARED_...), or NULL. The function may be NULL too:
      * nothing. */
     const char *(*remark)(const comm_driver *);
 

@@ -9,8 +9,6 @@
 #include <string.h>
 
 #include "harness/error.h"
-#include "harness/model/model.h"
-#include "methods/method.h"
 
 int parse_size(const char *text, int64_t *value)
 {
@@ -105,40 +103,13 @@ static int parse_number(const char *text, double *value)
     return 0;
 }
 
-/* As what a value is kept: names are texts. */
-static flag_kind kept_as(flag_kind kind)
-{
-    switch (kind) {
-    case FLAG_MODEL:
-    case FLAG_READER: return FLAG_TEXT;
-    case FLAG_MODELS:
-    case FLAG_READERS:
-    case FLAG_METHODS: return FLAG_TEXTS;
-    default: return kind;
-    }
-}
-
-/* -1 with a sentence when the text is not the name that it should be. */
-static int check_name(flag_kind kind, const char *text)
-{
-    cell probe;
-    switch (kind) {
-    case FLAG_MODEL:
-    case FLAG_MODELS: return model_check_name(text, false);
-    case FLAG_READER:
-    case FLAG_READERS: return model_check_name(text, true);
-    case FLAG_METHODS: return method_parse(text, &probe);
-    default: return 0;
-    }
-}
-
 static int store_texts(const flag *f, const char *value)
 {
     text_list fresh;
     if (parse_texts(value, &fresh))
         return -1;
     for (int i = 0; i < fresh.count; i++)
-        if (check_name(f->kind, fresh.items[i])) {
+        if (f->kind.check && f->kind.check(fresh.items[i])) {
             text_list_free(&fresh);
             return -1;
         }
@@ -150,20 +121,20 @@ static int store_texts(const flag *f, const char *value)
 static int store(const flag *f, const char *value)
 {
     int status = 0;
-    switch (kept_as(f->kind)) {
-    case FLAG_TEXTS: status = store_texts(f, value); break;
-    case FLAG_SIZE: status = parse_size(value, f->value); break;
-    case FLAG_SIZES: {
+    switch (f->kind.value) {
+    case VALUE_TEXTS: status = store_texts(f, value); break;
+    case VALUE_SIZE: status = parse_size(value, f->value); break;
+    case VALUE_SIZES: {
         int64_t *before = ((size_list *)f->value)->items;
         status = parse_sizes(value, f->value);
         if (!status)
             free(before);
         break;
     }
-    case FLAG_NUMBER: status = parse_number(value, f->value); break;
-    case FLAG_SWITCH: *(bool *)f->value = true; break;
-    default:
-        status = check_name(f->kind, value);
+    case VALUE_NUMBER: status = parse_number(value, f->value); break;
+    case VALUE_SWITCH: *(bool *)f->value = true; break;
+    case VALUE_TEXT:
+        status = f->kind.check ? f->kind.check(value) : 0;
         *(const char **)f->value = value;
     }
     return status ? fail_within("--%s", f->name) : 0;
@@ -172,20 +143,20 @@ static int store(const flag *f, const char *value)
 static const char *default_text(const flag *f, char *text, int bytes)
 {
     char size[32];
-    flag_kind kind = kept_as(f->kind);
+    flag_value kind = f->kind.value;
     text[0] = 0;
-    if (kind == FLAG_TEXT && *(const char **)f->value) {
+    if (kind == VALUE_TEXT && *(const char **)f->value) {
         snprintf(text, (size_t)bytes, "%s", *(const char **)f->value);
-    } else if (kind == FLAG_SIZE && *(int64_t *)f->value) {
+    } else if (kind == VALUE_SIZE && *(int64_t *)f->value) {
         format_size(*(int64_t *)f->value, text, bytes);
-    } else if (kind == FLAG_NUMBER && *(double *)f->value > 0) {
+    } else if (kind == VALUE_NUMBER && *(double *)f->value > 0) {
         snprintf(text, (size_t)bytes, "%g", *(double *)f->value);
-    } else if (kind == FLAG_TEXTS || kind == FLAG_SIZES) {
-        int count = kind == FLAG_TEXTS ? ((text_list *)f->value)->count
+    } else if (kind == VALUE_TEXTS || kind == VALUE_SIZES) {
+        int count = kind == VALUE_TEXTS ? ((text_list *)f->value)->count
                                        : ((size_list *)f->value)->count;
         for (int i = 0, at = 0; i < count && at < bytes; i++)
             at += snprintf(text + at, (size_t)(bytes - at), "%s%s", i ? "," : "",
-                           kind == FLAG_TEXTS
+                           kind == VALUE_TEXTS
                                ? ((text_list *)f->value)->items[i]
                                : format_size(((size_list *)f->value)->items[i], size, sizeof size));
     }
@@ -243,9 +214,9 @@ int options_parse(const char *usage, const flag *flags, int flag_count, int argc
         if (!f)
             return no_such_flag(flags, flag_count, word, argv[0]);
         const char *value = word[2 + length] ? word + 2 + length + 1 : NULL;
-        if (f->kind == FLAG_SWITCH && value)
+        if (f->kind.value == VALUE_SWITCH && value)
             return fail("--%s takes no value, but '%s' was given", f->name, value);
-        if (f->kind != FLAG_SWITCH && !value) {
+        if (f->kind.value != VALUE_SWITCH && !value) {
             if (++i == argc)
                 return fail("--%s needs a value (%s)", f->name, f->argument);
             value = argv[i];

@@ -1,7 +1,7 @@
 /* Command-line flags as a table: one row a flag, one parser for all commands, and --help made from
  * the same rows. Flags are written `--name value` or `--name=value`; switches take no value. What
- * can be said of a value by itself is said here, before anything runs: no value is empty, and names
- * of models and methods stand for something. */
+ * can be said of a value by itself is said here, before anything runs: no value is empty, and the
+ * row's own check is asked. */
 #ifndef HARNESS_OPTIONS_H
 #define HARNESS_OPTIONS_H
 #include <stdbool.h>
@@ -18,18 +18,26 @@ typedef struct {
 } size_list;
 
 typedef enum {
-    FLAG_TEXT,    /* const char * */
-    FLAG_TEXTS,   /* text_list: comma list */
-    FLAG_MODEL,   /* a text, and what model_check_name() takes */
-    FLAG_MODELS,  /* texts alike */
-    FLAG_READER,  /* a model that reads text, so its weights are not random */
-    FLAG_READERS,
-    FLAG_METHODS, /* texts, each NAME[:OPTION=VALUE...] */
-    FLAG_SIZE,    /* int64_t >= 0, K, M and G binary */
-    FLAG_SIZES,   /* size_list: comma list of the same */
-    FLAG_NUMBER,  /* double >= 0 */
-    FLAG_SWITCH   /* bool */
+    VALUE_TEXT,   /* const char * */
+    VALUE_TEXTS,  /* text_list: comma list */
+    VALUE_SIZE,   /* int64_t >= 0, K, M and G binary */
+    VALUE_SIZES,  /* size_list: comma list of the same */
+    VALUE_NUMBER, /* double >= 0 */
+    VALUE_SWITCH  /* bool */
+} flag_value;
+
+typedef struct {
+    flag_value value;
+    int (*check)(const char *); /* of a text, or each of several: -1 with a sentence where it is wrong */
 } flag_kind;
+#define FLAG_TEXT {VALUE_TEXT, NULL}
+#define FLAG_TEXT_OF(check) {VALUE_TEXT, check}
+#define FLAG_TEXTS {VALUE_TEXTS, NULL}
+#define FLAG_TEXTS_OF(check) {VALUE_TEXTS, check}
+#define FLAG_SIZE {VALUE_SIZE, NULL}
+#define FLAG_SIZES {VALUE_SIZES, NULL}
+#define FLAG_NUMBER {VALUE_NUMBER, NULL}
+#define FLAG_SWITCH {VALUE_SWITCH, NULL}
 
 typedef struct {
     const char *name;     /* without the dashes */

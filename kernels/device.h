@@ -71,7 +71,7 @@ struct device {
     size_t act_bytes;
     int64_t chunk_rows; /* rows that projections and FFN take at a time: widest buffers stay small */
     int head_dims[4];   /* that its attention has kernels for, 0 behind the last; none named: any */
-    int threads;        /* CPU threads that it uses, known once open */
+    int threads;        /* CPU threads that it uses; before it is open what was asked for, 0: all */
     bool on_cores;      /* it computes with these threads: processes of one machine share cores out */
     int ordinal;        /* which of several of its kind; set before open */
     int neighbours;     /* other processes of the launch that take memory from the same machine; where

@@ -140,6 +140,8 @@ int plan_check(const cell *, const device *, int rank);
 
 /* Parses "name:option=value:..." into cell->method and cell->options (resolve() not yet called). */
 int method_parse(const char *text, cell *);
+/* 0 when that can be parsed, else -1 with a sentence. */
+int method_check_name(const char *text);
 /* A value of an option as it is written: "1024", "random", "auto". */
 void method_option_text(const method_option *, int64_t value, char *text, size_t bytes);
 /* The options with all values resolved, as the CSV's `options` column has them: "anchor=1024:...". */

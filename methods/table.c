@@ -84,6 +84,12 @@ int method_parse(const char *text, cell *c)
     return status;
 }
 
+int method_check_name(const char *text)
+{
+    cell unused;
+    return method_parse(text, &unused);
+}
+
 void method_option_text(const method_option *option, int64_t value, char *text, size_t bytes)
 {
     if (value == OPTION_AUTO)

@@ -74,9 +74,34 @@ printf 'The capital of France is the city of' |
         --new-tokens 2 >"$SCRATCH/out" 2>&1 &&
     echo "ok standard input" || echo "not ok standard input: $(tail -c 300 "$SCRATCH/out")"
 
-# Measured links: a line for each size, every figure above 0, and a link that a sweep takes.
+# Ranks of a machine share out the cores that they may run on; $1 is what each may, $2 what asks for threads.
+cores_of() {
+    local csv=$SCRATCH/cores.csv
+    rm -f "$csv" "${csv%.csv}.reps.csv"
+    timeout 100 mpirun -n 2 --oversubscribe --bind-to none bash -c "taskset -c $1 \"\$@\"" - "$APBENCH" speed --comm mpi \
+        --models tiny --methods ring --hosts 2 --lengths 300 --reps 1 --warmup 0 $2 --out "$csv" </dev/null 2>"$SCRATCH/err"
+    awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i } NR == 2 { print $at["threads"] ":" $at["detail"] }' "$csv"
+}
+is() { # is NAME EXPECTED FOUND
+    [ "$2" = "$3" ] && echo "ok $1" || echo "not ok $1: '$3', expected '$2': $(tail -c 300 "$SCRATCH/err" | tr '\n' ' ')"
+}
+mine=($(taskset -pc $$ | sed 's/.*: //; s/,/ /g')) # ranges of cores: the first of them
+first=${mine[0]%-*}
+is "two ranks on one core" "1:shared cores" "$(cores_of "$first" "")"
+grep -q "(shared cores: no timing; " "$SCRATCH/err"
+is "and it is said" 0 $?
+is "they are left out of tables" 1 "$("$APBENCH" table "$SCRATCH/cores.csv" | grep -c "^1 row of hosts that share .* left out")"
+second=$((first + 1))
+if taskset -c $second true 2>/dev/null; then
+    is "two ranks on two cores" "1:" "$(cores_of "$first,$second" "")"
+    is "two ranks, each on its own core" "1:" "$(cores_of "\$(($first + OMPI_COMM_WORLD_RANK))" "")"
+    is "more threads than cores" "2:shared cores" "$(cores_of "$first,$second" "--threads 2")"
+fi
+
+# Measured links: a line for each size, every figure above 0, and a link that a sweep takes. The largest
+# transfer takes longer than a core is away for others: links whose times do not grow fit nothing.
 for ranks in 2 3 4; do
-    timeout 100 mpirun -n $ranks "$APBENCH" info --comm mpi --threads 1 --sizes 1K,64K,2M \
+    timeout 100 mpirun -n $ranks "$APBENCH" info --comm mpi --threads 1 --sizes 1K,1M,16M \
         </dev/null >"$SCRATCH/out" 2>"$SCRATCH/err"
     status=$?
     lines=$(grep -cE '^link .*bytes: +pairs 1 apart [0-9.e+]+ [um]s \([0-9.e+-]+ GB/s\).*; all_gather, a step [0-9.e+]+ [um]s .*; all_to_all, a message [0-9.e+]+ [um]s ' "$SCRATCH/out")

@@ -82,7 +82,7 @@ Test(table, none_that_ran)
                  "\n"
                  "---\n"
                  "\n"
-                 "1 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
+                 "1 row, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
                  "- commit abc; machine a test\n");
 }
 
@@ -137,7 +137,7 @@ Test(table, speedup_beside_the_paper)
     free(text);
 }
 
-/* Rows of hosts that share a GPU: as if they were not there, but for a note. */
+/* Rows of hosts that share a GPU, or cores: as if they were not there, but for a note. */
 Test(table, shared_gpu_is_no_timing)
 {
     char words[256];
@@ -149,13 +149,14 @@ Test(table, shared_gpu_is_no_timing)
     row_remark = "shared GPU";
     add_speed(all, "apb", 8, 32768, "ok", 77);
     add_speed(all, "flash", 1, 32768, "ok", 88);
+    row_remark = "shared cores";
     add_speed(all, "zigzag", 4, 16384, "ok", 99); /* alone of its method, hosts and length */
     records_close(all);
     char *with = output_of(command_table, words, 0);
     char *end = strstr(without, "\n---\n");
     cr_assert(end);
     cr_expect(!strncmp(with, without, (size_t)(end - without) + 5), "the tables differ:\n%s", with);
-    cr_expect(strstr(with, "\n3 rows of hosts that share a GPU are left out: their times mean nothing.\n"
+    cr_expect(strstr(with, "\n3 rows of hosts that share a GPU or cores are left out: their times mean nothing.\n"
                            "\n11 rows, "), "no note in\n%s", with);
     free(with);
     free(without);
@@ -221,12 +222,12 @@ Test(table, nothing_but_a_shared_gpu)
     add_speed(all, "apb", 8, 32768, "ok", 0.5);
     records_close(all);
     expect_table("", "\n---\n"
-                     "\n1 row of hosts that share a GPU is left out: their times mean nothing.\n"
-                     "\n1 rows, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
+                     "\n1 row of hosts that share a GPU or cores is left out: their times mean nothing.\n"
+                     "\n1 row, 2025-01-01T00:00:00Z to 2025-01-01T00:00:00Z:\n"
                      "- commit abc; machine a test\n");
     snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
     free(output_of(command_plot, words, 1));
-    cr_expect(strstr(fail_text(), "no row ended well on a GPU of its host's own"), "%s", fail_text());
+    cr_expect(strstr(fail_text(), "no row ended well on a GPU or cores of its host's own"), "%s", fail_text());
 }
 
 Test(table, a_length_that_is_not_there)

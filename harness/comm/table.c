@@ -39,6 +39,11 @@ const comm_driver *comm_find(const char *name)
     return NULL;
 }
 
+bool comm_takes_turns(const char *detail)
+{
+    return strstr(detail, COMM_SHARED_GPU) || strstr(detail, COMM_SHARED_CORES);
+}
+
 const char *comm_agreed(const char *sentence)
 {
     bool host = !strncmp(sentence, "host ", 5), worker = !strncmp(sentence, "worker ", 7);

@@ -157,7 +157,7 @@ int command_check(int argc, char **argv)
     parse_sizes("611,1K", &lengths);
     static text_list words;
     const flag table[] = {
-        {"model", FLAG_MODEL, &name, "NAME", "preset or Hugging Face directory"},
+        {"model", FLAG_TEXT_OF(model_check_name), &name, "NAME", "preset or Hugging Face directory"},
         {"hosts", FLAG_SIZES, &hosts, "LIST", "hosts that share a document"},
         {"lengths", FLAG_SIZES, &lengths, "LIST", "document and query, tokens"},
         {"query", FLAG_SIZE, &k.query, "N", "query tokens at the end of each length"},

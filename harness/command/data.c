@@ -116,7 +116,7 @@ int command_data(int argc, char **argv)
         {"lengths", FLAG_SIZES, &options.lengths, "SIZES",
          "most tokens of prompt and answer: 4K,8K"},
         {"samples", FLAG_SIZE, &options.samples, "N", "samples a file"},
-        {"model", FLAG_READER, &options.model, "NAME",
+        {"model", FLAG_TEXT_OF(model_check_reader), &options.model, "NAME",
          "whose tokenizer counts and whose chat template is used"},
         {"seed", FLAG_SIZE, &options.seed, "N", "another seed gives other samples"},
         {"out", FLAG_TEXT, &options.out, "DIR",

@@ -51,8 +51,10 @@ int command_eval(int argc, char **argv)
     parse_texts("niah", &names);
     const flag table[] = {
         {"preset", FLAG_TEXT, &preset, "NAME", "flags to start from (apbench list presets)"},
-        {"models", FLAG_READERS, &s.models, "LIST", "presets or Hugging Face directories"},
-        {"methods", FLAG_METHODS, &s.methods, "LIST", "NAME[:OPTION=VALUE...], comma between"},
+        {"models", FLAG_TEXTS_OF(model_check_reader), &s.models, "LIST",
+         "presets or Hugging Face directories"},
+        {"methods", FLAG_TEXTS_OF(method_check_name), &s.methods, "LIST",
+         "NAME[:OPTION=VALUE...], comma between"},
         {"hosts", FLAG_SIZES, &s.hosts, "LIST", "hosts that share a document"},
         {"lengths", FLAG_SIZES, &s.lengths, "LIST", "prompt and answer, tokens [1K]"},
         {"tasks", FLAG_TEXTS, &names, "LIST", "tasks or groups (apbench list tasks)"},

@@ -172,7 +172,7 @@ int command_generate(int argc, char **argv)
     a.steps = json_array();
     bool chat = false;
     const flag table[] = {
-        {"model", FLAG_READER, &name, "NAME", "preset or Hugging Face directory"},
+        {"model", FLAG_TEXT_OF(model_check_reader), &name, "NAME", "preset or Hugging Face directory"},
         {"method", FLAG_TEXT, &method_text, "NAME[:OPTIONS]", "attention method"},
         {"hosts", FLAG_SIZE, &hosts, "N", "hosts that share the document"},
         {"prompt", FLAG_TEXT, &text, "TEXT", "the prompt"},

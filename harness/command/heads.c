@@ -25,7 +25,8 @@ typedef struct {
 
 /* Both commands share what they read and where it runs. */
 #define HEADS_FLAGS(f)                                                                                \
-    {"model", FLAG_READER, &(f).name, "NAME", "Hugging Face directory, or smollm2"},                  \
+    {"model", FLAG_TEXT_OF(model_check_reader), &(f).name, "NAME",                                    \
+     "Hugging Face directory, or smollm2"},                                                           \
     {"data", FLAG_TEXTS, &(f).sources.data, "FILES", "samples as `apbench data` writes them"},        \
     {"text", FLAG_TEXTS, &(f).sources.text, "FILES", "plain texts, read in windows"},                 \
     {"windows", FLAG_SIZE, &(f).sources.windows, "N", "windows of each text"},                        \

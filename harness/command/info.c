@@ -214,7 +214,8 @@ static int measure_links(const machine *m, const size_list *sizes)
         return -1;
     /* Hosts of one machine share its memory; so may all ranks that share a GPU. */
     const char *remark = m->driver->remark ? m->driver->remark(m->driver) : NULL;
-    room /= 2 * (size_t)(remark ? hosts : 1 + m->dev->neighbours);
+    int sharing = m->dev->neighbours || !remark ? 1 + m->dev->neighbours : hosts;
+    room /= 2 * (size_t)sharing;
     link_times *times = alloc_or_die((size_t)sizes->count, sizeof *times);
     int count = fitting_sizes(sizes, hosts, room, times);
     int status = count ? 0 : fail("no memory for transfers of any of these sizes");
@@ -236,12 +237,12 @@ static int measure_links(const machine *m, const size_list *sizes)
             print_times(&times[i], hosts);
         print_buses(times, count, hosts);
         if (count < sizes->count)
-            printf("note       %d larger sizes are left out: no memory for them\n",
-                   sizes->count - count);
+            printf("note       %d larger size%s left out: no memory for them\n",
+                   sizes->count - count, sizes->count - count == 1 ? " is" : "s are");
         print_slowdown(&slowed);
         status = print_fits(times, count, hosts, slowed.slowdown);
         if (remark)
-            printf("note       %s: ranks take turns on it, so these figures mean nothing\n", remark);
+            printf("note       %s: ranks take turns, so these figures mean nothing\n", remark);
     }
     free(times);
     return m->driver->agree(m->driver, status);

@@ -185,7 +185,8 @@ int command_logits(int argc, char **argv)
 {
     logits_flags f = {.name = "smollm2", .flags = MACHINE_FLAGS_DEFAULT};
     const flag table[] = {
-        {"model", FLAG_READER, &f.name, "NAME", "Hugging Face directory, or smollm2"},
+        {"model", FLAG_TEXT_OF(model_check_reader), &f.name, "NAME",
+         "Hugging Face directory, or smollm2"},
         {"prompt-file", FLAG_TEXT, &f.file, "FILE", "the text, or - for standard input"},
         {"tokens", FLAG_SIZE, &f.tokens, "N", "only its first N tokens; 0 = all"},
         {"device", FLAG_TEXT, &f.flags.device, "NAME", "device (apbench list devices)"},

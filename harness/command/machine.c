@@ -125,7 +125,7 @@ static int start_workers(const machine_flags *flags, machine *m)
 static int open_device(const machine_flags *flags, machine *m)
 {
     if (workers_count() == 1) {
-        int status = m->dev->open(m->dev, (int)flags->threads);
+        int status = m->dev->open(m->dev, m->dev->threads);
         m->threads = m->dev->threads;
         return status;
     }
@@ -153,6 +153,7 @@ int machine_open(const machine_flags *flags, machine *m)
         exit(launch_spawn((int)flags->spawn)); /* nothing is open yet: this process supervises */
     if (flags->workers > 1 && start_workers(flags, m))
         return command_failed();
+    m->dev->threads = (int)flags->threads;
     if (m->driver->open(m->driver, m->dev, &m->most_hosts, &m->leader))
         return command_failed();
     m->leader &= workers_number() == 0;

@@ -216,7 +216,7 @@ static int nothing_drawn(const results *all, const char *path)
     if (all->accuracy)
         return fail("%s: no series has scores of all tasks at a length, so there is nothing to draw", path);
     return fail("%s: no row ended well%s, so there is nothing to draw", path,
-                all->untimed ? " on a GPU of its host's own" : "");
+                all->untimed ? " on a GPU or cores of its host's own" : "");
 }
 
 int command_plot(int argc, char **argv)

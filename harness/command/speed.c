@@ -103,8 +103,8 @@ static int run(speed_flags *f, const machine *m, const link_model *links)
     if (made)
         status = m->driver->agree(m->driver, status); /* a model may be missing on one machine */
     if (!status && m->leader && sweep.left_out)
-        fprintf(stderr, "%d cell%s more hosts than the %d of this launch: left out\n", sweep.left_out,
-                sweep.left_out == 1 ? " wants" : "s want", m->most_hosts);
+        fprintf(stderr, "%d cell%s more hosts than the %d of this launch: left out\n",
+                sweep.left_out, sweep.left_out == 1 ? " wants" : "s want", m->most_hosts);
     if (!status && f->dry_run) {
         if (m->leader)
             speed_dry_run(&s);
@@ -140,8 +140,10 @@ int command_speed(int argc, char **argv)
     parse_texts("eth100", &f.links);
     const flag table[] = {
         {"preset", FLAG_TEXT, &f.preset, "NAME", "flags to start from (apbench list presets)"},
-        {"models", FLAG_MODELS, &f.axes.models, "LIST", "presets or Hugging Face directories"},
-        {"methods", FLAG_METHODS, &f.axes.methods, "LIST", "NAME[:OPTION=VALUE...], comma between"},
+        {"models", FLAG_TEXTS_OF(model_check_name), &f.axes.models, "LIST",
+         "presets or Hugging Face directories"},
+        {"methods", FLAG_TEXTS_OF(method_check_name), &f.axes.methods, "LIST",
+         "NAME[:OPTION=VALUE...], comma between"},
         {"hosts", FLAG_SIZES, &f.axes.hosts, "LIST", "hosts that share a document"},
         {"lengths", FLAG_SIZES, &f.axes.lengths, "LIST", "document and query, tokens"},
         {"query", FLAG_SIZE, &f.axes.query, "N", "query tokens at the end of each length"},

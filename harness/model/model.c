@@ -387,7 +387,7 @@ int model_check_tokenizer(const model *m)
         return 0;
     if (m->directory)
         return fail("model %s cannot read text: %s/tokenizer.json is missing", m->name, m->directory);
-    return model_check_name(m->name, true);
+    return model_check_reader(m->name);
 }
 
 /* Everything after the configuration is known; `files` and `heads` are NULL where random. */

@@ -75,9 +75,11 @@ char *model_preset_heads(const char *name);
  * name, directory: as model_resolve() has them. */
 char *model_heads_path(const char *name, const char *directory_or_null, const char *given_or_null);
 
-/* -1 with a sentence when a name stands for no model or, where the model must read text, for random
- * weights, which have no tokenizer. What a path (with a slash) is comes out when it is read. */
-int model_check_name(const char *name, bool reads_text);
+/* -1 with a sentence when a name stands for no model. What a path (with a slash) is comes out when it
+ * is read. */
+int model_check_name(const char *name);
+/* The same where the model must read text: random weights have no tokenizer. */
+int model_check_reader(const char *name);
 
 /* What a name stands for, without loading weights: fills config and tells the directory (NULL for
  * random weights; to be freed). name: a preset or a directory. */

@@ -133,12 +133,17 @@ static int fail_unknown(const char *name)
     return -1;
 }
 
-int model_check_name(const char *name, bool reads_text)
+int model_check_name(const char *name)
+{
+    return find_preset(name) || strchr(name, '/') || is_directory(name) ? 0 : fail_unknown(name);
+}
+
+int model_check_reader(const char *name)
 {
     const model_preset *preset = find_preset(name);
     if (!preset)
-        return strchr(name, '/') || is_directory(name) ? 0 : fail_unknown(name);
-    if (reads_text && preset->config.shape.layers)
+        return model_check_name(name);
+    if (preset->config.shape.layers)
         return fail("model %s has random weights and no tokenizer, so it cannot read text; `speed` "
                     "and `check` take it", name);
     return 0;

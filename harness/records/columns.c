@@ -72,7 +72,8 @@ static const record_column speed_columns[SPEED_COLUMNS] = {
     [SPEED_GPU] = {"gpu", false, "", "GPU, if one was used"},
     [SPEED_DRIVER] = {"driver", false, "", "GPU driver"},
     [SPEED_LIBRARIES] = {"libraries", false, "", "versions of the libraries used"},
-    [SPEED_COMMIT] = {"commit", false, "", "commit of apbench; one file holds rows of one commit"},
+    [SPEED_COMMIT] = {"commit", false, "",
+        "commit of apbench, with a hash of the sources where they differ; one file holds rows of one"},
     [SPEED_DATE] = {"date", false, "", "when the row was written, UTC"},
 };
 
@@ -132,7 +133,7 @@ static const record_column accuracy_columns[ACCURACY_COLUMNS] = {
     [ACCURACY_DRIVER] = {"driver", false, "", "GPU driver"},
     [ACCURACY_LIBRARIES] = {"libraries", false, "", "versions of the libraries used"},
     [ACCURACY_COMMIT] = {"commit", false, "",
-        "commit of apbench; one file holds rows of one commit"},
+        "commit of apbench, with a hash of the sources where they differ; one file holds rows of one"},
     [ACCURACY_DATE] = {"date", false, "", "when the row was written, UTC"},
 };
 

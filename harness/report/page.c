@@ -230,8 +230,8 @@ void print_provenance(const results *all, FILE *out)
     char note[160];
     if (results_untimed(all, note, sizeof note))
         fprintf(out, "\n%s.\n", note);
-    fprintf(out, "\n%d rows, %s to %s:\n", file->rows, csv_cell(file, 0, date),
-            csv_cell(file, file->rows - 1, date));
+    fprintf(out, "\n%d row%s, %s to %s:\n", file->rows, file->rows == 1 ? "" : "s",
+            csv_cell(file, 0, date), csv_cell(file, file->rows - 1, date));
     for (int i = 0; i < seen.count; i++) {
         fprintf(out, "- %s\n", seen.texts[i]);
         free(seen.texts[i]);

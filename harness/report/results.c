@@ -38,7 +38,7 @@ static int integer_of(const csv *file, int row, const char *column, int otherwis
 static bool is_untimed(const results *all, const csv *file, int row)
 {
     return file == all->ours && !all->accuracy && !strcmp(text_of(file, row, "status"), "ok") &&
-           strstr(text_of(file, row, "detail"), COMM_SHARED_GPU);
+           comm_takes_turns(text_of(file, row, "detail"));
 }
 
 /* ---- Series ---- */
@@ -299,7 +299,7 @@ char *results_untimed(const results *all, char *text, int bytes)
 {
     if (!all->untimed)
         return NULL;
-    snprintf(text, (size_t)bytes, "%d row%s of hosts that share a GPU %s left out: their times mean "
+    snprintf(text, (size_t)bytes, "%d row%s of hosts that share a GPU or cores %s left out: their times mean "
              "nothing", all->untimed, all->untimed > 1 ? "s" : "", all->untimed > 1 ? "are" : "is");
     return text;
 }

@@ -42,7 +42,7 @@ typedef struct {
     bool accuracy, scaled;
     result *rows; /* less those whose times mean nothing, in speed results */
     int row_count;
-    int untimed; /* how many these are: COMM_SHARED_GPU */
+    int untimed; /* how many these are: comm_takes_turns() */
     result_series *series;
     int series_count;
     bool *varies; /* [ours->columns] */

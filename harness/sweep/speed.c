@@ -120,6 +120,13 @@ static int write_repetitions(speed_sweep *s, const record *row, const cell_times
     return status;
 }
 
+/* What rows say of this launch. */
+static const char *remark_of(const speed_sweep *s)
+{
+    const char *remark = s->driver->remark ? s->driver->remark(s->driver) : NULL;
+    return remark ? remark : "";
+}
+
 /* Writes the row of one link from the cell's times; returns the median prefill in *prefill_s. */
 static int write_row(speed_sweep *s, const sweep_cell *cell, const cell_times *t, int link,
                      double *prefill_s)
@@ -134,8 +141,7 @@ static int write_row(speed_sweep *s, const sweep_cell *cell, const cell_times *t
         decode[r] = slowest.decode_end - slowest.prefill_end;
     }
     record_text(&row, SPEED_STATUS, "ok");
-    if (s->driver->remark && s->driver->remark(s->driver))
-        record_text(&row, SPEED_DETAIL, s->driver->remark(s->driver));
+    record_text(&row, SPEED_DETAIL, remark_of(s));
     *prefill_s = put_median(&row, SPEED_PREFILL_S, prefill, s->reps);
     double decode_s = put_median(&row, SPEED_DECODE_S, decode, s->reps);
     free(prefill);
@@ -224,9 +230,10 @@ static void describe(const speed_sweep *s, const cell_times *t, const char *name
     int link = shown < 0 ? 0 : shown;
     repetition_slowest(t, t->repetitions - 1, link, &instrumented);
     bool projected = s->driver->projected && t->hosts > 1 && shown >= 0;
-    snprintf(line, bytes, "%s: prefill %.4g s%s%s (instrumented %+.1f %%, overhead %.2f %%)", name,
+    const char *remark = remark_of(s);
+    snprintf(line, bytes, "%s: prefill %.4g s%s%s (%s%sinstrumented %+.1f %%, overhead %.2f %%)", name,
              prefill_s, projected ? ", projected over " : "",
-             projected ? s->link_names->items[shown] : "",
+             projected ? s->link_names->items[shown] : "", remark, *remark ? ": no timing; " : "",
              100 * (instrumented.prefill_end / prefill_s - 1),
              100 * repetition_overhead(&t->accounts[s->warmup]));
 }

@@ -3,6 +3,7 @@
  * link is written as must read back as the same. */
 #include "harness/comm/link.h"
 #include "harness/error.h"
+#include "harness/model/model.h"
 #include "harness/options.h"
 #include "methods/method.h"
 #include "tests/fuzz/scratch.h"
@@ -83,9 +84,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         {"text", FLAG_TEXT, &text, "T", "a text"},       {"texts", FLAG_TEXTS, &texts, "A,B", "texts"},
         {"size", FLAG_SIZE, &size, "N", "a size"},       {"sizes", FLAG_SIZES, &sizes, "N,N", "sizes"},
         {"seconds", FLAG_NUMBER, &seconds, "S", "time"}, {"on", FLAG_SWITCH, &on, NULL, "a switch"},
-        {"model", FLAG_MODEL, &model, "M", "a model"},   {"models", FLAG_MODELS, &models, "M", "all"},
-        {"reader", FLAG_READER, &reader, "M", "a model"}, {"readers", FLAG_READERS, &readers, "M", "all"},
-        {"methods", FLAG_METHODS, &methods, "M", "methods"},
+        {"model", FLAG_TEXT_OF(model_check_name), &model, "M", "a model"},
+        {"models", FLAG_TEXTS_OF(model_check_name), &models, "M", "all"},
+        {"reader", FLAG_TEXT_OF(model_check_reader), &reader, "M", "a model"},
+        {"readers", FLAG_TEXTS_OF(model_check_reader), &readers, "M", "all"},
+        {"methods", FLAG_TEXTS_OF(method_check_name), &methods, "M", "methods"},
     };
     int parsed = options_parse("fuzz [FLAGS]", flags, FLAG_COUNT(flags), count, words, &positional);
     MUST(parsed >= 0 || *fail_text());

@@ -92,11 +92,10 @@ def main():
     ids = tokenizer(text, return_tensors="pt").input_ids
     if ids.shape[1] < max(lengths):
         sys.exit(f"{options.text} gives {ids.shape[1]} tokens, {max(lengths)} are needed")
-    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"],
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    commit = subprocess.run(["harness/setup/commit.sh"], stdout=subprocess.PIPE, text=True).stdout
     same = {"model": os.path.basename(options.model), "threads": options.threads,
             "machine": platform.node(), "cpu": cpu_name(), "torch": torch.__version__,
-            "transformers": transformers.__version__, "commit": commit.strip() or "unknown"}
+            "transformers": transformers.__version__, "commit": commit.strip()}
 
     rows = []
     for length in lengths:

@@ -242,20 +242,51 @@ static int mpi_agree(const comm_driver *driver, int status)
 
 /* ---- The launch ---- */
 
-/* How many ranks there are beside this one on its machine, or on that which has the most. */
-static int count_neighbours(int *neighbours)
+/* The cores that fall to this rank of those on its machine: of each that it may run on, its part,
+ * when all ranks that may do so get the same. */
+static double part_of_cores(const cpu_set_t *sets, int ranks, int own)
+{
+    double part = 0;
+    for (int core = 0; core < CPU_SETSIZE; core++) {
+        int users = 0;
+        for (int rank = 0; rank < ranks; rank++)
+            users += CPU_ISSET(core, &sets[rank]) != 0;
+        part += CPU_ISSET(core, &sets[own]) ? 1.0 / users : 0;
+    }
+    return part + 1e-6; /* three thirds are one */
+}
+
+/* Ranks of one machine share its memory and, unless each is bound to its own, its cores: how many
+ * there are beside this one, or on the machine that has the most, and how many threads each takes. */
+static int meet_neighbours(device *dev)
 {
     MPI_Comm machine;
-    int there = 1;
     int code = MPI_Comm_split_type(mpi_here.control, MPI_COMM_TYPE_SHARED, mpi_here.rank,
                                    MPI_INFO_NULL, &machine);
-    if (code == MPI_SUCCESS) {
-        MPI_Comm_size(machine, &there);
-        MPI_Comm_free(&machine);
-        code = MPI_Allreduce(MPI_IN_PLACE, &there, 1, MPI_INT, MPI_MAX, mpi_here.control);
+    if (code != MPI_SUCCESS)
+        return mpi_fail("--comm mpi: counting the ranks of a machine", code);
+    int there, own;
+    MPI_Comm_size(machine, &there);
+    MPI_Comm_rank(machine, &own);
+    cpu_set_t *sets = alloc_or_die((size_t)there, sizeof *sets);
+    int known = !sched_getaffinity(0, sizeof sets[own], &sets[own]);
+    code = MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, sets, sizeof *sets, MPI_BYTE, machine);
+    if (code == MPI_SUCCESS)
+        code = MPI_Allreduce(MPI_IN_PLACE, &known, 1, MPI_INT, MPI_MIN, machine);
+    int most[] = {there, 0};
+    if (known) { /* not on a machine of more cores than a set holds: there nothing is said of them */
+        double part = part_of_cores(sets, there, own);
+        most[1] = part < 1 || dev->threads > part;
+        if (dev->threads == 0)
+            dev->threads = part < 1 ? 1 : (int)part;
     }
-    *neighbours = there - 1;
-    return code == MPI_SUCCESS ? 0 : mpi_fail("--comm mpi: counting the ranks of a machine", code);
+    free(sets);
+    MPI_Comm_free(&machine);
+    if (code == MPI_SUCCESS)
+        code = MPI_Allreduce(MPI_IN_PLACE, most, 2, MPI_INT, MPI_MAX, mpi_here.control);
+    dev->neighbours = most[0] - 1;
+    mpi_here.shared_cores = most[1];
+    return code == MPI_SUCCESS ? 0 : mpi_fail("--comm mpi: what ranks of a machine share", code);
 }
 
 static int mpi_open(const comm_driver *driver, device *dev, int *ranks, bool *leader)
@@ -281,7 +312,7 @@ static int mpi_open(const comm_driver *driver, device *dev, int *ranks, bool *le
     mpi_here.joined = true;
     *ranks = mpi_here.ranks;
     *leader = mpi_here.rank == 0;
-    return count_neighbours(&dev->neighbours);
+    return meet_neighbours(dev);
 }
 
 static void mpi_close(const comm_driver *driver)
@@ -327,6 +358,12 @@ static int mpi_share(const comm_driver *driver, void *data, size_t bytes)
     return 0;
 }
 
+static const char *mpi_remark(const comm_driver *driver)
+{
+    (void)driver;
+    return mpi_here.shared_cores ? COMM_SHARED_CORES : NULL;
+}
+
 const comm_driver mpi_driver = {
     .name = "mpi",
     .title = "one process a host over MPI (start with mpirun)",
@@ -336,6 +373,7 @@ const comm_driver mpi_driver = {
     .abort = mpi_abort,
     .share = mpi_share,
     .agree = mpi_agree,
+    .remark = mpi_remark,
     .run = mpi_run,
     .all_gather = mpi_all_gather,
     .all_to_all = mpi_all_to_all,

@@ -22,6 +22,7 @@ typedef struct {
 /* This process. */
 typedef struct {
     bool joined, began_here;
+    bool shared_cores; /* some process has less than a core for each of its threads */
     MPI_Comm control; /* all processes: agreements and notices */
     int rank, ranks;
     MPI_Comm *groups; /* by number of hosts; MPI_COMM_NULL: not made yet, or not a member */
