@@ -168,6 +168,24 @@ static int all_give_up(bool leader_is_last)
     control_end(NULL);
 }
 
+/* Rank 1 gives up, and tells a leader that has stopped and is killed then, or is not. */
+static int tell_a_stopped_leader(bool kill_it)
+{
+    pid_t own = getpid(), all[16];
+    if (here.size > 16 || control_gather(&own, all, sizeof own))
+        return -1;
+    if (here.rank == 0)
+        raise(SIGSTOP);
+    if (here.rank != 1)
+        return control_agree(0);
+    usleep(300000);
+    control_tell("the moon is full");
+    usleep(300000);
+    if (kill_it)
+        kill(all[0], SIGKILL);
+    control_end(NULL);
+}
+
 static const char *in_trouble(void)
 {
     return here.rank == 1 ? "the link is torn" : NULL;
@@ -215,6 +233,8 @@ static int try_word(const char *word)
            : !strcmp(word, "tell") ? one_gives_up()
            : !strcmp(word, "all-tell") ? all_give_up(false)
            : !strcmp(word, "all-tell-leader") ? all_give_up(true)
+           : !strcmp(word, "tell-dead") ? tell_a_stopped_leader(true)
+           : !strcmp(word, "tell-stopped") ? tell_a_stopped_leader(false)
            : !strcmp(word, "trouble") || !strcmp(word, "nonsense") ? (pause(), 0)
            : !strcmp(word, "early") ? 0
                                       : fail("'%s' is nothing to try", word);
