@@ -41,6 +41,7 @@ ends() {
 cell='cell `tiny ring, 4 hosts, length 1K`'
 good "agreements, reductions, 10 MB shared, failures that leave the launch alive" "$program" together
 good "a failure outside runs waits for those who come late" "$program" late
+good "and one in a run for those who begin that late" "$program" late-run
 good "ranks started from the only process of an interactive srun" \
     env SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1 SLURM_LOCALID=0 "$program" together
 ends killed 1 3500 "a killed rank: the others end within 2 s" "apbench: host 2 died in $cell, layer 7"

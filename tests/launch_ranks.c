@@ -130,12 +130,18 @@ static int all_are_slow(void)
     return 0;
 }
 
-/* Outside a run the others come, however late; the launch goes on. */
-static int others_come_late(void)
+/* Outside a run the others come, however late; the launch goes on. So it does when that run is one which
+ * the others begin late: it takes them 0.5 s. */
+static int others_come_late(bool to_a_run)
 {
+    if (here.rank != 2)
+        usleep((useconds_t)((GRACE_SECONDS_OF_CONTROL + 1.5) * 1e6));
+    if (to_a_run)
+        control_run(here.size, monotonic_seconds(), 0);
     if (here.rank == 2)
         return expect_agreement(fail("no such file"), "host 2: no such file");
-    usleep((useconds_t)((GRACE_SECONDS_OF_CONTROL + 1.5) * 1e6));
+    if (to_a_run)
+        usleep(500000);
     return expect_agreement(0, "host 2: no such file");
 }
 
@@ -228,7 +234,8 @@ static int try_word(const char *word)
            : !strcmp(word, "stuck") ? one_is_stuck(0)
            : !strcmp(word, "stopped") ? one_is_stuck(SIGSTOP)
            : !strcmp(word, "slow") ? all_are_slow()
-           : !strcmp(word, "late") ? others_come_late()
+           : !strcmp(word, "late") ? others_come_late(false)
+           : !strcmp(word, "late-run") ? others_come_late(true)
            : !strcmp(word, "alone") ? others_wait_for_ever()
            : !strcmp(word, "tell") ? one_gives_up()
            : !strcmp(word, "all-tell") ? all_give_up(false)

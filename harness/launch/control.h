@@ -8,7 +8,7 @@
  * - the deadline of a run passes: the host that is behind is named.
  * - a host's run failed and the others do not come to the agreement within GRACE_SECONDS: they are
  *   in a transfer that will never end. (Outside a run they do come, be it minutes later: they may be
- *   reading a model.)
+ *   reading a model. The seconds count from when the leader is in the run, too.)
  * - a process asks for it with control_end().
  *
  * Then the leader prints one sentence (rank 1, when it is the leader that died), all processes let
