@@ -103,7 +103,7 @@ static int together(void)
 static int one_dies(int which)
 {
     comm_place("tiny ring, 4 hosts, length 1K", 7);
-    usleep(500000); /* for a beat to tell the place */
+    usleep(1000000); /* for a beat to tell the place */
     if (here.rank == which)
         raise(SIGKILL);
     return control_agree(0);
@@ -112,8 +112,8 @@ static int one_dies(int which)
 static int one_is_stuck(int signal_or_0)
 {
     comm_place("tiny ring, 4 hosts, length 1K", 3);
-    control_run(here.size, monotonic_seconds(), monotonic_seconds() + 2.5);
-    usleep(500000); /* for a beat to tell the place */
+    control_run(here.size, monotonic_seconds(), monotonic_seconds() + 4);
+    usleep(1000000); /* for a beat to tell the place */
     if (here.rank == 1 && signal_or_0)
         raise(signal_or_0);
     else if (here.rank == 1)
@@ -125,7 +125,7 @@ static int one_is_stuck(int signal_or_0)
 static int all_are_slow(void)
 {
     comm_place("tiny ring, 4 hosts, length 1K", 3);
-    control_run(here.size, monotonic_seconds(), monotonic_seconds() + 0.7);
+    control_run(here.size, monotonic_seconds(), monotonic_seconds() + 1.5);
     pause();
     return 0;
 }
@@ -174,6 +174,17 @@ static int all_give_up(bool leader_is_last)
     control_end(NULL);
 }
 
+static bool is_stopped(pid_t process)
+{
+    char path[64], state = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)process);
+    FILE *file = fopen(path, "r");
+    bool read = file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1;
+    if (file)
+        fclose(file);
+    return read && state == 'T';
+}
+
 /* Rank 1 gives up, and tells a leader that has stopped and is killed then, or is not. */
 static int tell_a_stopped_leader(bool kill_it)
 {
@@ -184,9 +195,9 @@ static int tell_a_stopped_leader(bool kill_it)
         raise(SIGSTOP);
     if (here.rank != 1)
         return control_agree(0);
-    usleep(300000);
+    while (!is_stopped(all[0]))
+        usleep(10000);
     control_tell("the moon is full");
-    usleep(300000);
     if (kill_it)
         kill(all[0], SIGKILL);
     control_end(NULL);
