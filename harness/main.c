@@ -47,7 +47,7 @@ static int close_output(int exit_status)
 
 int main(int argc, char **argv)
 {
-    signal(SIGCHLD, SIG_DFL); /* where it is ignored, as by some parents, nobody learns how children ended */
+    signal(SIGCHLD, SIG_DFL); /* a parent may have it ignored: nobody learns how children ended */
     device_prepare(argv);
     const char *word = argc > 1 ? argv[1] : "--help";
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {

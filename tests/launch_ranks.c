@@ -130,8 +130,8 @@ static int all_are_slow(void)
     return 0;
 }
 
-/* Outside a run the others come, however late; the launch goes on. So it does when that run is one which
- * the others begin late: it takes them 0.5 s. */
+/* Outside a run the others come, however late; the launch goes on. So it does when they begin late a
+ * run in which one has failed: it takes them 0.5 s. */
 static int others_come_late(bool to_a_run)
 {
     if (here.rank != 2)

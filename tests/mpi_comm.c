@@ -76,8 +76,8 @@ static int expect_failed_run(int hosts, int (*body)(comm *, void *), void *argum
     return strcmp(fail_text(), sentence) ? fail("not '%s' but '%s'", sentence, fail_text()) : 0;
 }
 
-/* The last host of a group fails at once; the first has sent to it, which needs no answer, alone or to
- * all. */
+/* The last host of a group fails at once; the first has sent to it, alone or to all, which needs no
+ * answer. */
 static int first_sends_last_fails(comm *c, void *to_all)
 {
     char data[20];
@@ -154,8 +154,8 @@ static int first_fails(comm *c, void *unused)
     return c->rank ? 0 : fail("the moon is full");
 }
 
-/* The first host fails in a run that others have not come to yet: what it has shared before goes from one to
- * the next, and takes its time. (With few ranks it goes to each by itself.) */
+/* The first host fails in a run that others have not come to yet: what it has shared before goes from
+ * one to the next, and takes its time. (With few ranks it goes to each by itself.) */
 static int try_early_failures(void)
 {
     for (int late = 1; late < ranks; late++) {

@@ -61,8 +61,8 @@ void control_run(int group, double since, double deadline);
 /* Ends all processes of the launch; the sentence ("host R: " is put before it; NULL: none) is printed
  * if nothing has been before. Does not return. */
 _Noreturn void control_end(const char *sentence);
-/* This process gives up with this sentence: the leader prints it, unless it has printed one; where it
- * does not answer, control_end() does. False: no launch of several processes is open, nothing is
- * printed. */
+/* This process gives up with this sentence: the leader prints it, unless it has printed one; where
+ * that does not answer, control_end() prints it. False: no launch of several processes is open,
+ * nothing is printed. */
 bool control_tell(const char *sentence);
 #endif

@@ -114,8 +114,8 @@ void mpi_complain_if_stuck(double since)
 
 /* ---- Agreements of the whole launch ---- */
 
-/* Waits, mostly asleep, for a request on the control communicator. Failures that others tell meanwhile may
- * be of a run that this process has yet to come to: they are left for then. */
+/* Waits, mostly asleep, for a request on the control communicator. Failures that others tell
+ * meanwhile may be of a run that this process has yet to come to: they are left for then. */
 static int await_control(MPI_Request *request)
 {
     double since = monotonic_seconds();
@@ -130,8 +130,8 @@ static int await_control(MPI_Request *request)
     }
 }
 
-/* The communicator of the first `hosts` processes, made when first asked for, and anew behind a run that
- * failed: in the old one may be what was sent to a host that did not get to receiving it. */
+/* The communicator of the first `hosts` processes, made when first asked for, and anew behind a run
+ * that failed: in the old one may be what was sent to a host that did not get to receiving it. */
 static int make_group(int hosts)
 {
     if (mpi_here.made[hosts])
