@@ -1,4 +1,5 @@
 /* apbench: the program. Finds the command and leaves the rest to it. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,6 +47,7 @@ static int close_output(int exit_status)
 
 int main(int argc, char **argv)
 {
+    signal(SIGCHLD, SIG_DFL); /* a parent may have it ignored: nobody learns how children ended */
     device_prepare(argv);
     const char *word = argc > 1 ? argv[1] : "--help";
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {

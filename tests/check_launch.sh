@@ -41,14 +41,16 @@ ends() {
 cell='cell `tiny ring, 4 hosts, length 1K`'
 good "agreements, reductions, 10 MB shared, failures that leave the launch alive" "$program" together
 good "a failure outside runs waits for those who come late" "$program" late
+good "and one in a run for those who begin that late" "$program" late-run
 good "ranks started from the only process of an interactive srun" \
     env SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1 SLURM_LOCALID=0 "$program" together
-ends killed 1 3500 "a killed rank: the others end within 2 s" "apbench: host 2 died in $cell, layer 7"
-ends leader 1 3500 "the leading rank is killed" "apbench: host 0 died in $cell, layer 7"
-ends hang 1 4500 "links that cannot be let go of" "apbench: host 2 died in $cell, layer 7"
+ends killed 1 4000 "a killed rank: the others end within 2 s" "apbench: host 2 died in $cell, layer 7"
+ends leader 1 4000 "the leading rank is killed" "apbench: host 0 died in $cell, layer 7"
+ends hang 1 5000 "links that cannot be let go of" "apbench: host 2 died in $cell, layer 7"
 ends tell 1 2500 "one rank gives up" "apbench: host 3: the moon is full"
 ends all-tell 1 2500 "all ranks give up: said once" "apbench: host 0: the moon is full"
 ends all-tell-leader 1 2500 "all ranks give up, the leading one last" "apbench: host 0: the moon is full"
+ends tell-dead 1 3500 "a rank gives up and the leader dies before it says so" "apbench: host 0 died"
 ends trouble 1 5000 "trouble on one host's links" "apbench: host 1: the link is torn"
 ends alone 1 9000 "a host fails while others wait for it" "apbench: host 2: the moon is full"
 ends nonsense 1 4000 "a rank that talks nonsense" \
@@ -62,11 +64,12 @@ like() { # like WORD MOST_MS NAME PATTERN
         grep -qE "$4" "$SCRATCH/log"
     verdict $? "$3" "status $status after $MS ms (at most $2), expected: $4"
 }
-like stuck 6000 "a stuck rank at the deadline" \
-    "^apbench: host 1 is stuck in $cell, layer 3: timeout, 2\.[0-9] s after the run began$"
-like slow 5000 "all are slow" "^apbench: not done in $cell, layer 3: timeout, 0\.[0-9] s after the run began$"
-like stopped 12000 "a stopped rank at the deadline" \
-    "^apbench: host 1 has been silent for 2\.[0-9] s in $cell, layer [34]: timeout, 2\.[0-9] s after the run began$" 2
+like stuck 7500 "a stuck rank at the deadline" \
+    "^apbench: host 1 is stuck in $cell, layer 3: timeout, [4-6]\.[0-9] s after the run began$"
+like slow 5800 "all are slow" "^apbench: not done in $cell, layer 3: timeout, [1-4]\.[0-9] s after the run began$"
+like stopped 13500 "a stopped rank at the deadline" \
+    "^apbench: host 1 has been silent for [2-6]\.[0-9] s in $cell, layer [34]: timeout, [4-6]\.[0-9] s after the run began$" 2
+like tell-stopped 12000 "a rank gives up and the leader does not hear it" "^apbench: host 1: the moon is full$" 2
 like early 12000 "a rank that ends before the launch is together" \
     "^apbench: host 2 ended with status 1, and 5 s later 3 others were still there: killed$"
 

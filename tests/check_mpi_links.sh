@@ -9,15 +9,15 @@ fi
 # Open MPI itself leaves memory behind, so a sanitizer build does not look for leaks here.
 export ASAN_OPTIONS=detect_leaks=0
 
-# launch LIMIT WORD: output in $SCRATCH/log, exit status returned; SECONDS tells how long it took
+# launch LIMIT WORD [RANKS]: output in $SCRATCH/log, exit status returned; SECONDS tells how long it took
 launch() {
     SECONDS=0
-    OMP_NUM_THREADS=1 timeout -k 5 "$1" mpirun -n 4 --oversubscribe --bind-to none "$program" "$2" \
+    OMP_NUM_THREADS=1 timeout -k 5 "$1" mpirun -n ${3:-4} --oversubscribe --bind-to none "$program" "$2" \
         >"$SCRATCH/log" 2>&1
 }
 
-good() {
-    if launch 120 "$1"; then
+good() { # good WORD NAME [RANKS]
+    if launch 120 "$1" ${3:-}; then
         echo "ok mpi links: $2"
     else
         echo "not ok mpi links: $2: $(grep mpi_comm: "$SCRATCH/log" | head -n 1)"
@@ -40,6 +40,8 @@ ends() {
 
 good cases "every call, all groups, whole messages and pieces"
 good failed "failed runs that leave the launch alive"
+good left "what a failed run leaves unreceived is no message of the next"
+good early "a host that fails in a run before others have come to it" 6
 good clock "sharing, and waits as measured communication"
 ends stuck "a host fails while others wait for it" "apbench: host 2: the moon is full"
 ends late "a deadline while another host is late" "apbench: host 0: timeout: still in barrier"

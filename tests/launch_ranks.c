@@ -103,7 +103,7 @@ static int together(void)
 static int one_dies(int which)
 {
     comm_place("tiny ring, 4 hosts, length 1K", 7);
-    usleep(500000); /* for a beat to tell the place */
+    usleep(1000000); /* for a beat to tell the place */
     if (here.rank == which)
         raise(SIGKILL);
     return control_agree(0);
@@ -112,8 +112,8 @@ static int one_dies(int which)
 static int one_is_stuck(int signal_or_0)
 {
     comm_place("tiny ring, 4 hosts, length 1K", 3);
-    control_run(here.size, monotonic_seconds(), monotonic_seconds() + 2.5);
-    usleep(500000); /* for a beat to tell the place */
+    control_run(here.size, monotonic_seconds(), monotonic_seconds() + 4);
+    usleep(1000000); /* for a beat to tell the place */
     if (here.rank == 1 && signal_or_0)
         raise(signal_or_0);
     else if (here.rank == 1)
@@ -125,17 +125,23 @@ static int one_is_stuck(int signal_or_0)
 static int all_are_slow(void)
 {
     comm_place("tiny ring, 4 hosts, length 1K", 3);
-    control_run(here.size, monotonic_seconds(), monotonic_seconds() + 0.7);
+    control_run(here.size, monotonic_seconds(), monotonic_seconds() + 1.5);
     pause();
     return 0;
 }
 
-/* Outside a run the others come, however late; the launch goes on. */
-static int others_come_late(void)
+/* Outside a run the others come, however late; the launch goes on. So it does when they begin late a
+ * run in which one has failed: it takes them 0.5 s. */
+static int others_come_late(bool to_a_run)
 {
+    if (here.rank != 2)
+        usleep((useconds_t)((GRACE_SECONDS_OF_CONTROL + 1.5) * 1e6));
+    if (to_a_run)
+        control_run(here.size, monotonic_seconds(), 0);
     if (here.rank == 2)
         return expect_agreement(fail("no such file"), "host 2: no such file");
-    usleep((useconds_t)((GRACE_SECONDS_OF_CONTROL + 1.5) * 1e6));
+    if (to_a_run)
+        usleep(500000);
     return expect_agreement(0, "host 2: no such file");
 }
 
@@ -165,6 +171,35 @@ static int all_give_up(bool leader_is_last)
         usleep(300000);
     if (!control_tell(fail_text()))
         fprintf(stderr, "apbench: %s\n", fail_text());
+    control_end(NULL);
+}
+
+static bool is_stopped(pid_t process)
+{
+    char path[64], state = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)process);
+    FILE *file = fopen(path, "r");
+    bool read = file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1;
+    if (file)
+        fclose(file);
+    return read && state == 'T';
+}
+
+/* Rank 1 gives up, and tells a leader that has stopped and is killed then, or is not. */
+static int tell_a_stopped_leader(bool kill_it)
+{
+    pid_t own = getpid(), all[16];
+    if (here.size > 16 || control_gather(&own, all, sizeof own))
+        return -1;
+    if (here.rank == 0)
+        raise(SIGSTOP);
+    if (here.rank != 1)
+        return control_agree(0);
+    while (!is_stopped(all[0]))
+        usleep(10000);
+    control_tell("the moon is full");
+    if (kill_it)
+        kill(all[0], SIGKILL);
     control_end(NULL);
 }
 
@@ -210,11 +245,14 @@ static int try_word(const char *word)
            : !strcmp(word, "stuck") ? one_is_stuck(0)
            : !strcmp(word, "stopped") ? one_is_stuck(SIGSTOP)
            : !strcmp(word, "slow") ? all_are_slow()
-           : !strcmp(word, "late") ? others_come_late()
+           : !strcmp(word, "late") ? others_come_late(false)
+           : !strcmp(word, "late-run") ? others_come_late(true)
            : !strcmp(word, "alone") ? others_wait_for_ever()
            : !strcmp(word, "tell") ? one_gives_up()
            : !strcmp(word, "all-tell") ? all_give_up(false)
            : !strcmp(word, "all-tell-leader") ? all_give_up(true)
+           : !strcmp(word, "tell-dead") ? tell_a_stopped_leader(true)
+           : !strcmp(word, "tell-stopped") ? tell_a_stopped_leader(false)
            : !strcmp(word, "trouble") || !strcmp(word, "nonsense") ? (pause(), 0)
            : !strcmp(word, "early") ? 0
                                       : fail("'%s' is nothing to try", word);

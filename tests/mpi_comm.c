@@ -3,6 +3,7 @@
 #include "harness/comm.h"
 #include "harness/comm/replay.h"
 #include "harness/error.h"
+#include "harness/launch/launch.h"
 #include "tests/comm_cases.h"
 
 #include <signal.h>
@@ -75,6 +76,56 @@ static int expect_failed_run(int hosts, int (*body)(comm *, void *), void *argum
     return strcmp(fail_text(), sentence) ? fail("not '%s' but '%s'", sentence, fail_text()) : 0;
 }
 
+/* The last host of a group fails at once; the first has sent to it, alone or to all, which needs no
+ * answer. */
+static int first_sends_last_fails(comm *c, void *to_all)
+{
+    char data[20];
+    memset(data, 'x', sizeof data);
+    int last = c->size - 1;
+    if (c->rank == last)
+        return fail("the moon is full");
+    if (c->rank)
+        return 0;
+    return wait_for(c, *(bool *)to_all
+                           ? c->driver->broadcast(c, data, sizeof data, 0)
+                           : c->driver->send_recv(c, last, data, sizeof data, -1, NULL, 0));
+}
+
+/* The same calls in a run that nobody fails in: nothing comes of what has not been received. */
+static int first_sends_to_last(comm *c, void *unused)
+{
+    (void)unused;
+    char data[20];
+    int last = c->size - 1;
+    memset(data, c->rank ? 0 : 'y', sizeof data);
+    if (c->rank == 0 && wait_for(c, c->driver->send_recv(c, last, data, sizeof data, -1, NULL, 0)))
+        return -1;
+    if (c->rank == last && wait_for(c, c->driver->send_recv(c, -1, NULL, 0, 0, data, sizeof data)))
+        return -1;
+    if (c->rank == last && data[0] != 'y')
+        return fail("what was sent in an earlier run is received: %c", data[0]);
+    return wait_for(c, c->driver->broadcast(c, data, sizeof data, 0)) ||
+                   wait_for(c, c->driver->barrier(c))
+               ? -1
+               : 0;
+}
+
+static int try_left_messages(void)
+{
+    char sentence[80];
+    for (int hosts = 2; hosts <= ranks; hosts++)
+        for (bool to_all = false;; to_all = true) {
+            snprintf(sentence, sizeof sentence, "host %d: the moon is full", hosts - 1);
+            if (expect_failed_run(hosts, first_sends_last_fails, &to_all, sentence) ||
+                run_hosts(hosts, first_sends_to_last, NULL))
+                return -1;
+            if (to_all)
+                break;
+        }
+    return 0;
+}
+
 static int try_failed_runs(void)
 {
     int all = 0, last = ranks - 1;
@@ -95,6 +146,29 @@ static int try_failed_runs(void)
              "--comm mpi: %d hosts are asked for, but %d processes have been started", ranks + 1,
              ranks);
     return strcmp(fail_text(), sentence) ? -1 : 0;
+}
+
+static int first_fails(comm *c, void *unused)
+{
+    (void)unused;
+    return c->rank ? 0 : fail("the moon is full");
+}
+
+/* The first host fails in a run that others have not come to yet: what it has shared before goes from
+ * one to the next, and takes its time. (With few ranks it goes to each by itself.) */
+static int try_early_failures(void)
+{
+    for (int late = 1; late < ranks; late++) {
+        int shared = 0;
+        if (run_hosts(ranks, comm_cases[0].body, NULL))
+            return -1;
+        if (launch_rank() == late)
+            usleep(100000);
+        if (mpi->share(mpi, &shared, sizeof shared) ||
+            expect_failed_run(ranks, first_fails, NULL, "host 0: the moon is full"))
+            return -1;
+    }
+    return 0;
 }
 
 /* One host fails while the others wait for it: the launch must end, with its sentence. */
@@ -193,6 +267,8 @@ int main(int count, char **words)
     }
     int result = !strcmp(word, "cases")    ? try_cases()
                  : !strcmp(word, "failed") ? try_failed_runs()
+                 : !strcmp(word, "left")   ? try_left_messages()
+                 : !strcmp(word, "early")  ? try_early_failures()
                  : !strcmp(word, "clock")  ? try_clock()
                  : !strcmp(word, "stuck")  ? run_hosts(ranks, one_leaves_others_stuck, NULL)
                  : !strcmp(word, "killed") ? run_hosts(ranks, one_dies, NULL)

@@ -10,6 +10,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 TestSuite(figures, .init = make_results_folder, .fini = remove_results_folder);
 
@@ -307,4 +310,39 @@ Test(figures, gnuplot_missing_is_one_sentence)
     setenv("PATH", results_folder, 1);
     snprintf(words, sizeof words, "plot %s --out %s", results_path, results_folder);
     expect_refused(command_plot, words, 1, "gnuplot was not found: install the package gnuplot-nox");
+}
+
+/* A gnuplot that draws its first figure only when another one has begun, too. */
+static void write_slow_gnuplot(void)
+{
+    char *path = format_text("%s/gnuplot", results_folder);
+    FILE *file = fopen(path, "w");
+    cr_assert(file);
+    fputs("#!/bin/sh\n"
+          "output=\"${3##*output=\\'}\"\n"
+          "output=\"${output%%\\'*}\"\n"
+          "exec 3>\"$output\"\n"
+          ": >\"${output%/*}/begun.$$\"\n"
+          "until [ $(ls \"${output%/*}\" | grep -c begun) -ge 2 ]; do sleep 0.01; done\n"
+          "echo drawn >&3\n", file);
+    fclose(file);
+    cr_assert_eq(chmod(path, 0755), 0);
+    free(path);
+}
+
+Test(figures, two_at_once_into_a_folder, .timeout = 60)
+{
+    char *words[] = {"plot", results_path, "--out", results_folder, NULL};
+    int status;
+    write_accuracy();
+    write_slow_gnuplot();
+    char *path = format_text("%s:%s", results_folder, getenv("PATH"));
+    setenv("PATH", path, 1);
+    free(path);
+    pid_t other = fork();
+    if (other == 0)
+        _exit(command_plot(4, words));
+    cr_expect_eq(command_plot(4, words), 0, "%s", fail_text());
+    cr_assert_eq(waitpid(other, &status, 0), other);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the other: %d", status);
 }

@@ -384,7 +384,7 @@ static void fails_alike(const comm_driver *driver, int unused)
         workers_tell("no such method");
         driver->abort(driver);
     }
-    pause_ms(300); /* the leader comes to the same, a little later */
+    pause_ms(100); /* the leader comes to the same, a little later */
     fprintf(stderr, "apbench: no such method\n");
     driver->abort(driver);
     _exit(2);

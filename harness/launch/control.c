@@ -46,17 +46,6 @@ static bool take_place(peer *p, const message *m)
     return true;
 }
 
-/* What a rank gave up with. */
-static void print_told(const peer *p, const message *m)
-{
-    if (!m->bytes || m->body[m->bytes - 1])
-        return;
-    if (!strncmp(m->body, "host ", 5)) /* agreed upon: it names who failed */
-        ending_say(m->body);
-    else
-        ending_say(format_text("host %d: %s", p->rank, m->body));
-}
-
 /* Takes the message over. */
 static void take_message(peer *p, message *m)
 {
@@ -69,7 +58,9 @@ static void take_message(peer *p, message *m)
         p->bye = true;
         break;
     case MESSAGE_TELL:
-        print_told(p, m);
+        understood = m->bytes && !m->body[m->bytes - 1];
+        if (understood)
+            ending_say(m->body);
         break;
     case MESSAGE_END:
         if (!control.leader)
@@ -372,6 +363,15 @@ void control_run(int group, double since, double deadline)
     pthread_mutex_unlock(&control.lock);
 }
 
+/* Lock held: what this process ends with. A sentence that has been agreed upon names who failed. */
+static void name_end(const char *sentence)
+{
+    free(control.end_sentence);
+    control.end_sentence = strncmp(sentence, "host ", 5)
+                               ? format_text("host %d: %s", control.rank, sentence)
+                               : copy_text(sentence);
+}
+
 _Noreturn void control_end(const char *sentence)
 {
     if (!control.open) {
@@ -382,7 +382,8 @@ _Noreturn void control_end(const char *sentence)
     pthread_mutex_lock(&control.lock);
     if (!control.end_asked) {
         control.end_asked = true;
-        control.end_sentence = sentence ? format_text("host %d: %s", control.rank, sentence) : NULL;
+        if (sentence)
+            name_end(sentence);
     }
     control_wake();
     pthread_mutex_unlock(&control.lock);
@@ -398,10 +399,11 @@ bool control_tell(const char *sentence)
     if (control.leader) {
         ending_say(sentence); /* lock held: once it counts as said, another's end may end this process */
     } else {
-        message *m = message_copy(MESSAGE_TELL, sentence, strlen(sentence) + 1);
+        name_end(sentence); /* kept: the leader may end before it has said it */
+        message *m = message_copy(MESSAGE_TELL, control.end_sentence,
+                                  strlen(control.end_sentence) + 1);
         connection_queue(&control.peers[0].link, m);
         message_drop(m);
-        control.said = true;
         control_wake();
     }
     pthread_mutex_unlock(&control.lock);

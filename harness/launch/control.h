@@ -8,7 +8,7 @@
  * - the deadline of a run passes: the host that is behind is named.
  * - a host's run failed and the others do not come to the agreement within GRACE_SECONDS: they are
  *   in a transfer that will never end. (Outside a run they do come, be it minutes later: they may be
- *   reading a model.)
+ *   reading a model. The seconds count from when the leader is in the run, too.)
  * - a process asks for it with control_end().
  *
  * Then the leader prints one sentence (rank 1, when it is the leader that died), all processes let
@@ -61,7 +61,8 @@ void control_run(int group, double since, double deadline);
 /* Ends all processes of the launch; the sentence ("host R: " is put before it; NULL: none) is printed
  * if nothing has been before. Does not return. */
 _Noreturn void control_end(const char *sentence);
-/* This process gives up with this sentence: the leader prints it, unless it has printed one. False:
- * no launch of several processes is open, nothing is printed. */
+/* This process gives up with this sentence: the leader prints it, unless it has printed one; where
+ * that does not answer, control_end() prints it. False: no launch of several processes is open,
+ * nothing is printed. */
 bool control_tell(const char *sentence);
 #endif

@@ -186,8 +186,9 @@ void ending_watch(double now)
     if (control.end_asked)
         follow_request(now);
     watch_silence(now);
+    double waits_since = control.failed_at > control.since ? control.failed_at : control.since;
     if (control.leader && control.group && control.failed_at > 0 &&
-        now - control.failed_at > GRACE_SECONDS_OF_CONTROL) {
+        now - waits_since > GRACE_SECONDS_OF_CONTROL) {
         int rank = control.failed_rank;
         ending_lead(format_text("host %d: %s", rank, hub_sentence(control.pending[rank])));
     }

@@ -40,9 +40,9 @@ typedef struct {
     double since, deadline;
 
     bool end_asked; /* by control_end() */
-    char *end_sentence;
+    char *end_sentence; /* NULL: none. It may have been told already */
     double end_at;  /* when it was passed on to the leader */
-    bool said;      /* a sentence has been printed, or gone to the leader */
+    bool said;      /* a sentence has been printed */
     double trouble_at;
 
     message **pending; /* [size], the leader: contributions that wait for others */

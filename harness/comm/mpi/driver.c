@@ -65,6 +65,16 @@ void mpi_end_launch(const char *sentence)
 
 /* ---- Notices of failure ---- */
 
+/* Ends the launch when this host has failed and another waits for it. */
+static void answer_stuck(void)
+{
+    int stuck = 0;
+    if (mpi_here.sentence)
+        MPI_Iprobe(MPI_ANY_SOURCE, TAG_STUCK, mpi_here.control, &stuck, MPI_STATUS_IGNORE);
+    if (stuck)
+        mpi_end_launch(mpi_here.sentence);
+}
+
 void mpi_take_notices(void)
 {
     for (int there = 1; there;) {
@@ -80,11 +90,7 @@ void mpi_take_notices(void)
             mpi_here.failed_at = monotonic_seconds();
         }
     }
-    int stuck = 0;
-    if (mpi_here.sentence)
-        MPI_Iprobe(MPI_ANY_SOURCE, TAG_STUCK, mpi_here.control, &stuck, MPI_STATUS_IGNORE);
-    if (stuck)
-        mpi_end_launch(mpi_here.sentence);
+    answer_stuck();
 }
 
 void mpi_complain_if_stuck(double since)
@@ -108,7 +114,8 @@ void mpi_complain_if_stuck(double since)
 
 /* ---- Agreements of the whole launch ---- */
 
-/* Waits, mostly asleep, for a request on the control communicator. */
+/* Waits, mostly asleep, for a request on the control communicator. Failures that others tell
+ * meanwhile may be of a run that this process has yet to come to: they are left for then. */
 static int await_control(MPI_Request *request)
 {
     double since = monotonic_seconds();
@@ -118,16 +125,18 @@ static int await_control(MPI_Request *request)
             return mpi_fail("agreement of the launch", code);
         if (done)
             return 0;
-        mpi_take_notices();
+        answer_stuck();
         mpi_rest(since, 500000);
     }
 }
 
-/* The communicator of the first `hosts` processes, made when first asked for. */
+/* The communicator of the first `hosts` processes, made when first asked for, and anew behind a run
+ * that failed: in the old one may be what was sent to a host that did not get to receiving it. */
 static int make_group(int hosts)
 {
     if (mpi_here.made[hosts])
         return 0;
+    MPI_Comm old = mpi_here.groups[hosts];
     MPI_Request request;
     int code = MPI_Ibarrier(mpi_here.control, &request); /* asleep until all have come */
     if (code == MPI_SUCCESS && await_control(&request) < 0)
@@ -137,6 +146,8 @@ static int make_group(int hosts)
                               mpi_here.rank, &mpi_here.groups[hosts]);
     if (code != MPI_SUCCESS)
         return mpi_fail("making a group of hosts", code);
+    if (old != MPI_COMM_NULL)
+        MPI_Comm_free(&old);
     mpi_here.made[hosts] = true;
     return 0;
 }
@@ -221,6 +232,7 @@ static int mpi_run(const comm_driver *driver, int hosts, device *dev, timeline *
             announce_failure(hosts);
     }
     int result = agree(hosts);
+    mpi_here.made[hosts] = result == 0;
     free(mpi_here.sentence);
     mpi_here.sentence = NULL;
     return result;
@@ -305,6 +317,8 @@ static int mpi_open(const comm_driver *driver, device *dev, int *ranks, bool *le
     MPI_Comm_rank(mpi_here.control, &mpi_here.rank);
     MPI_Comm_size(mpi_here.control, &mpi_here.ranks);
     mpi_here.groups = alloc_or_die((size_t)mpi_here.ranks + 1, sizeof *mpi_here.groups);
+    for (int hosts = 0; hosts <= mpi_here.ranks; hosts++)
+        mpi_here.groups[hosts] = MPI_COMM_NULL;
     mpi_here.made = alloc_or_die((size_t)mpi_here.ranks + 1, sizeof *mpi_here.made);
     mpi_here.told = alloc_or_die((size_t)mpi_here.ranks, sizeof *mpi_here.told);
     mpi_here.piece = (size_t)1 << 30;
@@ -321,7 +335,7 @@ static void mpi_close(const comm_driver *driver)
     if (!mpi_here.joined)
         return;
     for (int hosts = 1; hosts <= mpi_here.ranks; hosts++)
-        if (mpi_here.made[hosts] && mpi_here.rank < hosts)
+        if (mpi_here.groups[hosts] != MPI_COMM_NULL)
             MPI_Comm_free(&mpi_here.groups[hosts]);
     MPI_Comm_free(&mpi_here.control);
     free(mpi_here.groups);

@@ -26,7 +26,7 @@ typedef struct {
     MPI_Comm control; /* all processes: agreements and notices */
     int rank, ranks;
     MPI_Comm *groups; /* by number of hosts; MPI_COMM_NULL: not made yet, or not a member */
-    bool *made;
+    bool *made;       /* and good: no run has failed in it */
     size_t piece; /* bytes sent at a time */
 
     MPI_Comm group; /* of the run in progress */
@@ -52,7 +52,7 @@ int mpi_fail(const char *call, int code);
 /* Prints the sentence and ends all processes of the launch. */
 void mpi_end_launch(const char *sentence);
 
-/* Takes in what others have told. A stuck host ends the launch of a host that failed. */
+/* In a run: takes in what others have told. A stuck host ends the launch of a host that failed. */
 void mpi_take_notices(void);
 /* Called while a transfer that began at `since` does not end. */
 void mpi_complain_if_stuck(double since);

@@ -135,7 +135,8 @@ static int draw(figure *one, const char *format, const char *folder, const char 
 {
     struct stat made;
     char *path = format_text("%s/%s.%s", folder, one->name, format);
-    char *partial = format_text("%s/.%s.%s.partial", folder, one->name, format);
+    char *partial = format_text("%s/.%s.%s.partial-%ld", folder, one->name, format,
+                                (long)getpid()); /* no other program draws it */
     char *before = copy_text(one->settings);
     figure_text(one, "data", one->data_path);
     figure_text(one, "format", format);
