@@ -70,7 +70,7 @@ static const char *find_trouble(void)
 {
     static char sentence[256];
     const char *found = NULL;
-    if (!nccl_here.groups || pthread_mutex_trylock(&nccl_here.lock))
+    if (pthread_mutex_trylock(&nccl_here.lock))
         return NULL;
     for (int i = 0; i < communicators() && !found; i++) {
         ncclResult_t state = ncclSuccess;
@@ -92,7 +92,7 @@ static void release_links(void)
     until.tv_nsec += 500000000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    if (!nccl_here.groups || pthread_mutex_timedlock(&nccl_here.lock, &until))
+    if (pthread_mutex_timedlock(&nccl_here.lock, &until))
         return; /* a call hangs: the end of the process ends it */
     nccl_here.released = true;
     for (int i = 0; i < communicators(); i++)
@@ -328,10 +328,13 @@ static int nccl_open(const comm_driver *driver, device *dev, int *ranks, bool *l
     (void)driver;
     static const control_hooks hooks = {.trouble = find_trouble, .release = release_links};
     launch *l = &nccl_here.launch;
-    if (launch_read(l) || control_open(l, &hooks))
+    if (launch_read(l))
         return -1;
+    /* Before control_open(), which starts the thread that looks at them. */
     nccl_here.groups = alloc_or_die((size_t)l->size + 1, sizeof *nccl_here.groups);
     nccl_here.made = alloc_or_die((size_t)l->size + 1, sizeof *nccl_here.made);
+    if (control_open(l, &hooks))
+        return -1;
     nccl_here.joined = true;
     if (take_seats(dev)) {
         if (l->size > 1)
