@@ -117,7 +117,8 @@ Test(figures, styles_and_quotes)
     fputs("model,method,variant,hosts,link,length,status,prefill_s\n", file);
     for (int variant = 0; variant < 6; variant++)
         for (int hosts = 2; hosts <= 4; hosts += 2)
-            fprintf(file, "\"it's\nso\",star,\"anchor=\"\"%d\"\"\",%d,eth100,1000,ok,%d\n", variant, hosts, 1 + variant);
+            fprintf(file, "\"it's\nso\",star,\"anchor=\"\"%d\"\"\",%d,eth100,1000,ok,%d\n", variant, hosts,
+                    1 + variant);
     fclose(file);
     char *data = drawn_data("prefill-it-s-so-4hosts-eth100");
     expect_setting(data, "styles='7 8 9 10 1 2 '");

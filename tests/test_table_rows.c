@@ -212,5 +212,6 @@ Test(table_rows, names_of_series)
 {
     expect_within("model,method,hosts,length,task,limit,status,score\n"
                   "smollm2,flash,1,1000,vt,,ok,50\n"
-                  "smollm2,flash,1,1000,vt,10,ok,60\n", "", "\n| task                    | FlashAttn | FlashAttn (limit=10) |\n");
+                  "smollm2,flash,1,1000,vt,10,ok,60\n",
+                  "", "\n| task                    | FlashAttn | FlashAttn (limit=10) |\n");
 }
