@@ -144,6 +144,18 @@ def goes_on(out):
     return None if late.returncode == 1 and found == ["failed"] * 2 else f"status {late.returncode}, rows {found}"
 
 
+def profile():
+    """A cell by its number or a part of its name, over the first link; three repetitions, as they are told."""
+    for name, title in (("3", "apb, 3 hosts"), ("ring", "ring, 3 hosts")):
+        told = subprocess.run([*SWEEP, "--profile", name], capture_output=True, text=True, check=False).stdout
+        found = re.search(rf"^cell .* {title}, length 300, projected over {LINKS[0]}\nuntouched +prefill (\S+) s.*\n"
+                          r"profiled +prefill (\S+) s.*\ndifference (\S+) % of the prefill$", told, re.MULTILINE)
+        if not found or abs(100 * (float(found[2]) / float(found[1]) - 1) - float(found[3])) > 0.02:
+            return told
+    several = subprocess.run([*SWEEP, "--profile", "3 hosts"], capture_output=True, text=True, check=False)
+    return None if several.returncode == 2 and "several cells" in several.stderr else several.stderr
+
+
 def dry_run():
     """Of one device that simulates all hosts: the work of the exact methods is alike however many share it,
     and memory is that of all hosts together."""
@@ -190,6 +202,7 @@ def main():
         wrong.report(name)
     report("what is said of cells", words(ran.stderr, written, repetitions))
     report("a finished sweep goes on with what is new", goes_on(out))
+    report("a profiled cell", profile())
     report("a dry run's seconds and memory", dry_run())
     report("bytes of a cell that does not fit", no_room())
 
