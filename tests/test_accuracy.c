@@ -127,6 +127,28 @@ Test(accuracy, inputs_of_rows)
         expect_cell(file, 0, cells[i][0], cells[i][1]);
     expect_cell(file, 1, "variant", "anchor=8");
     csv_free(file);
+    static const char line[] = "{\"index\": 3, \"input\": \"Day 7 was calm.\\nWas it?\", \"outputs\": [\"7\"]}\n";
+    write_test_file(scratch, line, strlen(line));
+    axes("flash", "2", "1K", "niah_single_1");
+    s.file = scratch;
+    free(said_by(accuracy_run));
+    file = written(3);
+    expect_cell(file, 2, "source", scratch);
+    expect_cell(file, 2, "generator", "official");
+    csv_free(file);
+}
+
+/* Rows of more hosts than the launch has are another launch's. */
+Test(accuracy, hosts_that_a_launch_lacks)
+{
+    axes("flash,star", "3,2", "1K", "vt");
+    s.most_hosts = 2;
+    expect_said(accuracy_dry_run, "\n2 rows, of which 2 run: ");
+    char *text = said_by(accuracy_run);
+    cr_expect(strstr(text, "star on 3 hosts: left out, the launch has 2\n[2/2] ") && strstr(text, " star, 2 hosts,"),
+              "%s", text);
+    free(text);
+    csv_free(written(2));
 }
 
 /* Rows of a length that no sample fits are there once; a device without room is no failure, one sample too
@@ -148,7 +170,8 @@ Test(accuracy, rows_that_do_not_run)
     axes("flash", "2", "1K", "vt");
     s.timeout = 1e-9;
     char *text = said_by(accuracy_run);
-    cr_expect(strstr(text, ": failed: host 0: timeout") && strstr(text, " (sample 0)\n") && s.failed == 1, "%s", text);
+    cr_expect(strstr(text, ": failed: host 0: timeout") && strstr(text, " (sample 0)\n"), "%s", text);
+    cr_expect_eq(s.failed, 1);
     free(text);
 }
 
@@ -283,11 +306,12 @@ Test(accuracy, what_a_dry_run_foretells)
     FILE *lines = fopen(path, "r");
     cr_assert(lines);
     for (json_t *line; (line = json_loadf(lines, JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, &error));) {
+        static const char *const names[][2] = {{"document", "document_tokens"}, {"query", "query_tokens"}};
         int64_t counts[2];
         for (int i = 0; i < 2; i++) {
-            json_t *text = json_object_get(line, i ? "query" : "document");
+            json_t *text = json_object_get(line, names[i][0]);
             counts[i] = count_tokens((sized_text){(char *)json_string_value(text), json_string_length(text)});
-            cr_expect_eq(json_integer_value(json_object_get(line, i ? "query_tokens" : "document_tokens")), counts[i]);
+            cr_expect_eq(json_integer_value(json_object_get(line, names[i][1])), counts[i]);
         }
         if (json_integer_value(json_object_get(line, "row")) == 1)
             tokens_of_row += counts[0] + counts[1];
