@@ -241,6 +241,7 @@ Test(fidelity, approximate_methods_lose_behind_the_first_block)
             cr_expect_lt(by_host(&got, 0, place), rounding, "%s: %g", methods[k],
                          by_host(&got, 0, place));
         for (int rank = 1; rank < 4; rank++) {
+            cr_expect_gt(by_host(&got, rank, ERROR_DOCUMENT), 10 * rounding);
             cr_expect_gt(by_host(&got, rank, ERROR_START), 100 * rounding, "%s, host %d: %g",
                          methods[k], rank, by_host(&got, rank, ERROR_START));
             cr_expect_gt(by_host(&got, rank, ERROR_START), by_host(&got, rank, ERROR_END),
@@ -452,6 +453,7 @@ Test(fidelity, lines_of_samples)
     one->sample.query = (sized_text){copy_text("which?"), 6};
     run_one(&f, "star", 2, 0, &got);
     cr_expect(sample_is_of_line(one, got.line));
+    cr_expect(number(&got, "score") == 0 && number(&got, "null") == 0, "a wrong answer is none");
     for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) {
         json_t *other = json_deep_copy(got.line);
         json_object_set_new(other, changed[i], json_string("something else"));

@@ -151,9 +151,9 @@ def profile():
         found = re.search(rf"^cell .* {title}, length 300, projected over {LINKS[0]}\nuntouched +prefill (\S+) s.*\n"
                           r"profiled +prefill (\S+) s.*\ndifference (\S+) % of the prefill$", told, re.MULTILINE)
         if not found or abs(100 * (float(found[2]) / float(found[1]) - 1) - float(found[3])) > 0.02:
-            return told
+            return told or f"nothing is said of {name}"
     several = subprocess.run([*SWEEP, "--profile", "3 hosts"], capture_output=True, text=True, check=False)
-    return None if several.returncode == 2 and "several cells" in several.stderr else several.stderr
+    return None if several.returncode == 2 and "several cells" in several.stderr else f"of several: {several.stderr}"
 
 
 def dry_run():

@@ -321,7 +321,8 @@ def check_remarks():
     for scorer in ("official", "apb"):
         row = row_of("math_find", sample, "--scorer", scorer)
         report(f"answers on which the {scorer} scorer raises are counted",
-               None if row["detail"] == f"the {scorer} scorer raises on 1 answer: counted 0" else row["detail"])
+               None if row["detail"] == f"the {scorer} scorer raises on 1 answer: counted 0" and
+               float(row["score"]) == 0 else f"score {row['score']}: {row['detail']}")
 
 
 def refused(*more):
