@@ -10,6 +10,7 @@
 #include "harness/error.h"
 #include "harness/records/csv.h"
 #include "harness/sweep/accuracy.h"
+#include "harness/sweep/accuracy/sample.h"
 #include "harness/timeline.h"
 #include "tests/checkpoint.h"
 #include "tests/task_fixture.h"
@@ -136,6 +137,35 @@ Test(accuracy, inputs_of_rows)
     expect_cell(file, 2, "source", scratch);
     expect_cell(file, 2, "generator", "official");
     csv_free(file);
+}
+
+/* What samples have they add to the row, those that are compared with flash their errors too. */
+Test(accuracy, totals_of_lines)
+{
+    static const char *const lines[] = {
+        "{\"score\":0.5,\"seconds\":2,\"null\":0,\"top1\":1,\"kl\":0.25,\"error_start\":0.5,"
+        "\"error_end\":1,\"error_document\":1.5,\"error_query\":2}",
+        "{\"score\":0,\"seconds\":3,\"null\":1,\"score_error\":\"it raised\"}",
+        "{\"score\":1,\"seconds\":4,\"null\":1,\"top1\":0,\"kl\":0.5,\"error_start\":1,"
+        "\"error_end\":1,\"error_document\":1,\"error_query\":1}"};
+    totals sum = {0};
+    for (int i = 0; i < 3; i++) {
+        totals one;
+        json_error_t error;
+        json_t *line = json_loads(lines[i], 0, &error);
+        cr_assert(line, "%s", error.text);
+        totals_of_line(line, &one);
+        totals_add(&sum, &one);
+        json_decref(line);
+    }
+    cr_expect(sum.score == 1.5 && sum.seconds == 9 && sum.done == 3 && sum.nulls == 2 && sum.raised == 1);
+    cr_expect(sum.compared == 2 && sum.same_first == 1 && sum.kl == 0.75);
+    cr_expect(sum.errors[ERROR_START] == 1.5 && sum.errors[ERROR_END] == 2 &&
+              sum.errors[ERROR_DOCUMENT] == 2.5 && sum.errors[ERROR_QUERY] == 3);
+    static const int64_t wanted[][3] = {{5, 0, 5}, {5, 3, 3}, {5, 9, 5}}; /* --samples, --limit, how many */
+    for (int i = 0; i < 3; i++)
+        cr_expect_eq(group_samples_wanted(&(accuracy_sweep){.samples = wanted[i][0], .limit = wanted[i][1]}),
+                     wanted[i][2]);
 }
 
 /* Rows of more hosts than the launch has are another launch's. */
@@ -312,6 +342,7 @@ Test(accuracy, what_a_dry_run_foretells)
             json_t *text = json_object_get(line, names[i][0]);
             counts[i] = count_tokens((sized_text){(char *)json_string_value(text), json_string_length(text)});
             cr_expect_eq(json_integer_value(json_object_get(line, names[i][1])), counts[i]);
+            cr_expect(!strstr(json_string_value(text), "<|im_"), "a chat template under --no-chat");
         }
         if (json_integer_value(json_object_get(line, "row")) == 1)
             tokens_of_row += counts[0] + counts[1];
