@@ -137,6 +137,10 @@ Test(accuracy, inputs_of_rows)
     expect_cell(file, 2, "source", scratch);
     expect_cell(file, 2, "generator", "official");
     csv_free(file);
+    write_test_file(scratch, "{\n", 2);
+    s.records = NULL;
+    cr_expect_eq(accuracy_run(&s), -1);
+    cr_expect(strstr(fail_text(), " has no usable sample of niah_single_1: 1 broken line of "), "%s", fail_text());
 }
 
 /* What samples have they add to the row, those that are compared with flash their errors too. */
