@@ -376,6 +376,33 @@ static logits_trace first_token(fixture *f, const char *method, int hosts, int64
     return trace;
 }
 
+/* Anchors carry what a sample has for them, and a stop id ends an answer and is none of it. */
+Test(fidelity, samples_are_run_as_they_are)
+{
+    static const char apb[] = "apb:anchor=14:passing=4:compressor=recency";
+    fixture f;
+    sample_result got, carried;
+    open_fixture(&f, "llama31-f16", "flash,apb");
+    model *m = (model *)f.group.model;
+    prompt *p = &f.group.samples[0].prompt;
+    run_one(&f, apb, 4, 0, &got);
+    p->anchor_query = alloc_or_die((size_t)p->query_in_anchor, sizeof *p->ids);
+    memcpy(p->anchor_query, p->ids, (size_t)p->query_in_anchor * sizeof *p->ids);
+    run_one(&f, apb, 4, 0, &carried);
+    cr_expect_neq(number(&carried, "kl"), number(&got, "kl"));
+    sample_result_free(&carried);
+    sample_result_free(&got);
+
+    logits_trace first = first_token(&f, "flash", 1, 1);
+    m->config.stop_ids[0] = first.ids[0];
+    m->config.stop_count = 1;
+    run_one(&f, "flash", 1, 1, &got);
+    cr_expect(!*json_string_value(json_object_get(got.line, "prediction")) && number(&got, "null") == 1);
+    sample_result_free(&got);
+    logits_trace_free(&first);
+    close_fixture(&f);
+}
+
 /* The divergence is that of the method from flash, in nats: the other way round it is another. */
 Test(fidelity, divergence_of_the_first_token)
 {
