@@ -120,11 +120,13 @@ Test(sweep, progress_of_cells, .init = cr_redirect_stderr)
     progress_report(&p, 10, 15, "one");
     progress_report(&p, 20, 45, "two");
     progress_report(&p, 30, 60, "three");
+    progress rounded = {.total = 2, .expected_left = 10}; /* nothing is expected of what is left */
+    progress_report(&rounded, 10 + 1e-12, 1, "four");
     progress quiet = {.total = 3, .expected_left = 60, .quiet = true};
     progress_report(&quiet, 10, 15, "nobody hears this");
     fflush(stderr);
     cr_assert_stderr_eq_str("[1/3] one; about 1 min 15 s left\n[2/3] two; about 1 min 0 s left\n"
-                            "[3/3] three\n");
+                            "[3/3] three\n[1/2] four; about 0 s left\n");
 }
 
 /* A row of 10 samples, 4 of them from before, in its twentieth second: of 6 that were to take 60 s 2 are
