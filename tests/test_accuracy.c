@@ -141,6 +141,7 @@ Test(accuracy, inputs_of_rows)
     s.records = NULL;
     cr_expect_eq(accuracy_run(&s), -1);
     cr_expect(strstr(fail_text(), " has no usable sample of niah_single_1: 1 broken line of "), "%s", fail_text());
+    cr_expect_eq(accuracy_dry_run(&s), -1);
 }
 
 /* What samples have they add to the row, those that are compared with flash their errors too. */
@@ -200,6 +201,7 @@ Test(accuracy, rows_that_do_not_run)
     axes("flash,star", "2,3", "64", "vt");
     s.samples = 5;
     s.limit = 3;
+    expect_said(accuracy_dry_run, "\n3 rows, of which 0 run: 0 samples, 0 tokens in prompts, at most 0 in answers\n");
     for (int again = 0; again < 2; again++) {
         char *text = said_by(accuracy_run);
         cr_expect(strstr(text, "[3/3] ") && strstr(text, ": unsupported: ") && !s.failed, "%s", text);
@@ -365,8 +367,8 @@ Test(accuracy, what_a_dry_run_foretells)
     fclose(lines);
     free(path);
     for (int hosts = 1; hosts <= 3; hosts++) {
-        char *line = format_text("%-42s %5d %7d %9lld %8d  ok ", hosts == 1 ? "flash" : "star:anchor=8", hosts, 2,
-                                 (long long)tokens_of_row, 60);
+        char *line = format_text("     1K vt               %-42s %5d       2 %9lld       60  ok ",
+                                 hosts == 1 ? "flash" : "star:anchor=8", hosts, (long long)tokens_of_row);
         cr_expect(strstr(told, line), "'%s' is not in\n%s", line, told);
         free(line);
     }
