@@ -39,8 +39,22 @@ static void open_sweep(void)
     parse_texts(directory, &s.models);
 }
 
+static void forget_axes(void)
+{
+    text_list_free(&s.methods);
+    free(s.hosts.items);
+    free(s.lengths.items);
+    free(s.tasks);
+    s.methods = (text_list){0};
+    s.hosts = s.lengths = (size_list){0};
+    s.tasks = NULL;
+}
+
 static void close_sweep(void)
 {
+    forget_axes();
+    text_list_free(&s.models);
+    free(rows_path);
     s.dev->close(s.dev);
     remove_directory(directory);
     tear_down_tasks();
@@ -51,12 +65,14 @@ TestSuite(accuracy, .init = open_sweep, .fini = close_sweep, .timeout = 60);
 static void axes(const char *methods, const char *hosts, const char *lengths, const char *names)
 {
     text_list list = {0};
+    forget_axes();
     parse_texts(methods, &s.methods);
     parse_sizes(hosts, &s.hosts);
     parse_sizes(lengths, &s.lengths);
     parse_texts(names, &list);
     s.task_count = task_find_all(list.items, list.count, &s.tasks);
     cr_assert_gt(s.task_count, 0, "%s", fail_text());
+    text_list_free(&list);
 }
 
 /* Runs the sweep, or foretells it; what it says on either stream, to be freed. */
@@ -117,7 +133,7 @@ Test(accuracy, inputs_of_rows)
     s.layers = 1;
     s.chat = true;
     expect_said(accuracy_run, " flash, 1 host, vt of 1K: ok, score ");
-    parse_texts("flash,star:anchor=8", &s.methods);
+    axes("flash,star:anchor=8", "2", "1K", "vt");
     char *text = said_by(accuracy_run);
     cr_expect(!strncmp(text, "[1/1] ", 6) && strstr(text, " star:anchor=8, 2 hosts, vt of 1K: ok") &&
               !strstr(text, "nothing to run"), "%s", text);
@@ -379,7 +395,7 @@ Test(accuracy, what_a_dry_run_foretells)
     cr_expect(strstr(told, sums), "'%s' is not in\n%s", sums, told);
     free(sums);
     free(told);
-    parse_texts("star:anchor=8", &s.methods);
+    axes("star:anchor=8", "2", "1K", "vt");
     expect_said(accuracy_dry_run, " in answers\n");
     s.fidelity = true;
     expect_said(accuracy_dry_run, " in answers; and a prefill of each sample under flash\n");
