@@ -39,7 +39,7 @@ void add_speed_of_layers(records *all, int layers, const char *method, int hosts
         record_integer(&row, SPEED_PROJECTED, hosts > 1 && *row_link);
         if (row_exposed_s > 0) {
             record_number(&row, SPEED_COMM_S, row_exposed_s);
-            record_number(&row, SPEED_INSTRUMENTED_S, prefill_s);
+            record_number(&row, SPEED_INSTRUMENTED_S, 1.25 * prefill_s);
         }
         record_text(&row, SPEED_DETAIL, row_remark);
     } else {

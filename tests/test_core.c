@@ -220,6 +220,8 @@ static void expect_cost(const model *m, const char *method_text, int hosts, int6
         logits_trace_free(&t);
         for (int rank = 0; rank < hosts; rank++) {
             method_cost cost = {0};
+            cr_expect_geq(result.flops, result.host_flops[rank], "%s: not the host with the most", method_text);
+            cr_expect_geq(result.bytes_sent, result.host_bytes_sent[rank]);
             c.method->cost(&c, m->dev, rank, &cost);
             cr_expect_eq(result.host_flops[rank], cost_flops(&c, &cost),
                          "%s, host %d of %d, length %d: %.0f FLOPs, formula %.0f", method_text, rank,

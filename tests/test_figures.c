@@ -112,7 +112,7 @@ Test(figures, of_parts)
 }
 
 /* Variants take the styles behind the methods', each label one for any number of hosts, and the first again
- * behind the last. A quote is no end of gnuplot's text. */
+ * behind the last. A quote is no end of gnuplot's text nor of a label in its data, and a line none of either. */
 Test(figures, styles_and_quotes)
 {
     FILE *file = fopen(results_path, "w");
@@ -120,11 +120,13 @@ Test(figures, styles_and_quotes)
     fputs("model,method,variant,hosts,link,length,status,prefill_s\n", file);
     for (int variant = 0; variant < 6; variant++)
         for (int hosts = 2; hosts <= 4; hosts += 2)
-            fprintf(file, "it's,star,anchor=%d,%d,eth100,1000,ok,%d\n", variant, hosts, 1 + variant);
+            fprintf(file, "\"it's\nso\",star,\"anchor=\"\"%d\"\"\",%d,eth100,1000,ok,%d\n", variant, hosts,
+                    1 + variant);
     fclose(file);
-    char *data = drawn_data("prefill-it-s-4hosts-eth100");
+    char *data = drawn_data("prefill-it-s-so-4hosts-eth100");
     expect_setting(data, "styles='7 8 9 10 1 2 '");
-    expect_setting(data, "heading='Prefill: it''s, 4 hosts, projected over eth100'");
+    expect_setting(data, "heading='Prefill: it''s so, 4 hosts, projected over eth100'");
+    cr_expect(strstr(data, "\n\"StarAttn (anchor='0')\"\n1000 1\n"), "%s", data);
     free(data);
 }
 
@@ -289,6 +291,63 @@ Test(figures, bars_on_other_hosts)
     expect_setting(data, "heading='Score at 1000 tokens of niah_1: smollm2'");
     expect_setting(data, "reference=-1");
     free(data);
+}
+
+/* Hosts of one are not counted, and bars of nothing have a height to stand against. */
+Test(figures, bars_on_one_and_more_hosts)
+{
+    records *all = records_open(results_path, RECORD_ACCURACY, "abc");
+    cr_assert(all, "%s", fail_text());
+    add_accuracy(all, "star", "", 4, "niah_1", 0, 0);
+    add_accuracy(all, "apb", "", 1, "niah_1", 0, 0);
+    records_close(all);
+    char *data = drawn_data("scores-smollm2-1000");
+    expect_setting(data, "heading='Score at 1000 tokens on 4 hosts of niah_1: smollm2'");
+    expect_setting(data, "top=1");
+    free(data);
+}
+
+static void write_lines(const char *lines)
+{
+    FILE *file = fopen(results_path, "w");
+    cr_assert(file && fputs(lines, file) >= 0 && fclose(file) == 0);
+}
+
+/* Scores by length: a method has its own style, and where one runs on several numbers of hosts each curve. */
+Test(figures, styles_of_scores)
+{
+    static const char head[] = "model,method,hosts,length,task,status,score\n"
+                               "smollm2,star,4,1000,vt,ok,50\nsmollm2,star,4,2000,vt,ok,40\n"
+                               "smollm2,apb,4,1000,vt,ok,60\nsmollm2,apb,4,2000,vt,ok,50\n";
+    static const char *const styles[] = {"styles='5 6 '", "styles='1 2 3 '"};
+    for (int i = 0; i < 2; i++) {
+        char *lines = format_text("%s%s", head, i ? "smollm2,apb,8,2000,vt,ok,30\n" : "");
+        write_lines(lines);
+        char *data = drawn_data("accuracy-smollm2");
+        expect_setting(data, styles[i]);
+        free(data);
+        free(lines);
+    }
+}
+
+/* Figures of times multiplied by layers say so, but none of a layer's, nor of a model that ran whole. */
+Test(figures, of_fewer_layers)
+{
+    static const struct {
+        const char *name, *heading;
+    } drawn[] = {{"prefill-cut-1hosts", "heading='Prefill: cut, 1 host, from fewer layers'"},
+                 {"breakdown-cut-1hosts", "heading='Prefill by part at 1000 tokens: cut, 1 host'"},
+                 {"prefill-whole-1hosts", "heading='Prefill: whole, 1 host'"}};
+    write_lines("model,layers,model_layers,method,hosts,link,length,status,prefill_s,attention_s\n"
+                "cut,3,30,flash,1,,1000,ok,4,2\nwhole,30,30,flash,1,,1000,ok,4,2\n");
+    char *words = format_text("plot %s --out %s --keep-data --scale-layers", results_path, results_folder);
+    free(output_of(command_plot, words, 0));
+    for (size_t i = 0; i < sizeof drawn / sizeof *drawn; i++) {
+        char *data = figure_data(drawn[i].name);
+        expect_setting(data, drawn[i].heading);
+        free(data);
+    }
+    free(words);
 }
 
 /* A mean over other tasks is not drawn beside the rest, which is not to say that no row ended well. */

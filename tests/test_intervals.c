@@ -130,7 +130,7 @@ Test(intervals, samples_in_any_order_and_the_last_line_counts)
 /* ---- Tables ---- */
 
 /* Of the rows to come: */
-static const char *source = "", *chat = "";
+static const char *source = "", *chat = "", *seed = "", *generator = "";
 static int first_sample;
 static double score_off; /* from what their samples make */
 static char details[192];       /* where their samples go */
@@ -172,6 +172,8 @@ static void add_row(records *all, const char *method, const char *variant, int h
     record_text(&row, ACCURACY_TASK, task);
     record_text(&row, ACCURACY_SOURCE, source);
     record_text(&row, ACCURACY_CHAT, chat);
+    record_text(&row, ACCURACY_SEED, seed);
+    record_text(&row, ACCURACY_GENERATOR, generator);
     record_integer(&row, ACCURACY_SAMPLES, count);
     record_text(&row, ACCURACY_STATUS, "ok");
     record_number(&row, ACCURACY_SCORE, 100.0 * sum / count + score_off);
@@ -277,6 +279,10 @@ Test(intervals, against_others)
         "| APB (pool=0), 4 hosts | APB, 4 hosts | +100.00 |"};
     expect_in_table("--against all", every, 2);
     char words[256];
+    snprintf(words, sizeof words, "table %s --against all", results_path);
+    char *pairs = table_of(words, 0);
+    cr_expect(!strstr(strstr(pairs, "**Paired"), "\n| FlashAttn "), "against itself, or twice: %s", pairs);
+    free(pairs);
     snprintf(words, sizeof words, "table %s --against star,apb", results_path);
     char *once = table_of(words, 0);
     cr_expect(strstr(once, "\n| APB, 4 hosts ") && !strstr(once, "\n| StarAttn, 4 hosts "), "%s", once);
@@ -291,6 +297,20 @@ Test(intervals, against_others)
     snprintf(words, sizeof words, "table %s --against apb@x", results_path);
     free(table_of(words, 1));
     cr_expect(strstr(fail_text(), "behind the @ belongs a number of hosts"), "%s", fail_text());
+}
+
+/* Two series have the tasks in common that both have. */
+Test(intervals, against_others_in_some_tasks)
+{
+    records *all = open_rows(results_path);
+    add_row(all, "flash", "", 1, 1024, "vt", "1", 50);
+    add_row(all, "flash", "", 1, 1024, "cwe", "1", 50);
+    add_row(all, "star", "", 4, 1024, "vt", "10", 50);
+    records_close(all);
+    const char *const lines[] = {
+        "| StarAttn, 4 hosts | FlashAttn | -50.00 | -64.00 to -36.00 | 0.0 % | 50.0 % | 50.0 % | 50 [1] |\n",
+        "[1] of 1 of the 2 tasks, which both have\n"};
+    expect_in_table("--against flash", lines, 2);
 }
 
 /* A killed run's lines before a row's own change nothing; scores that do not make the row's do. */
@@ -361,7 +381,7 @@ Test(intervals, rounded_scores_and_single_samples)
     expect_in_table("", lines, 3);
 }
 
-/* Samples of another text or in a template, or others of the same, are no pairs. */
+/* Samples of another text, seed or maker or in a template, or others of the same, are no pairs. */
 Test(intervals, samples_that_are_not_the_same)
 {
     write_rows();
@@ -370,6 +390,14 @@ Test(intervals, samples_that_are_not_the_same)
     add_row(all, "ring", "", 4, 1024, "vt", "1", 50);
     add_row(all, "ring", "", 4, 1024, "cwe", "1", 50);
     source = "";
+    generator = "official";
+    add_row(all, "ring", "later=1", 4, 1024, "vt", "1", 50);
+    add_row(all, "ring", "later=1", 4, 1024, "cwe", "1", 50);
+    generator = "";
+    seed = "7";
+    add_row(all, "ulysses", "later=1", 4, 1024, "vt", "1", 50);
+    add_row(all, "ulysses", "later=1", 4, 1024, "cwe", "1", 50);
+    seed = "";
     add_row(all, "ulysses", "", 4, 1024, "vt", "1", 20);
     add_row(all, "ulysses", "", 4, 1024, "cwe", "1", 20);
     chat = "1";
@@ -381,7 +409,7 @@ Test(intervals, samples_that_are_not_the_same)
     add_row(all, "zigzag", "later=1", 4, 1024, "cwe", "1", 50);
     records_close(all);
     const char *const lines[] = {"| average - FlashAttn | +0.00 | +25.00 [1] | +25.00 [1] | +25.00 [1] | "
-                                 "+25.00 [1] | -25.00 (",
+                                 "+25.00 [1] | +25.00 [1] | +25.00 [1] | -25.00 (",
                                  "[1] no interval: the two were not given the same samples\n"};
     expect_in_table("", lines, 2);
 }
@@ -432,15 +460,17 @@ Test(intervals, figures)
     add_row(all, "flash", "", 1, 2048, "cwe", "1", 50);
     add_row(all, "star", "", 4, 2048, "vt", "10", 50);
     add_row(all, "star", "", 4, 2048, "cwe", "1", 50);
+    add_row(all, "apb", "pool=0", 4, 2048, "vt", "1", 50);
+    add_row(all, "apb", "pool=0", 4, 2048, "cwe", "1", 50);
     records_close(all);
-    snprintf(words, sizeof words, "plot %s --out %s --length 1K --keep-data", results_path, results_folder);
+    snprintf(words, sizeof words, "plot %s --out %s --length 2K --keep-data", results_path, results_folder);
     char *said = output_of(command_plot, words, 0);
     static const char *const expected[][4] = {
         {"accuracy-smollm2", "\"FlashAttn\"\n1024 75 68 82\n2048 100 100 100\n",
          "\"StarAttn, 4 hosts\"\n1024 50 40 60\n2048 75 68 82\n", "\"APB, 4 hosts\"\n1024 0 0 0\n"},
-        {"scores-smollm2-1K", "\"FlashAttn\" 75 68 82 1 \"75.0\"\n",
-         "\"StarAttn\" 50 40 60 5 \"50.0   -25.0 (-32.0 to -18.0)\"\n",
-         "\"APB (pool=0)\" 100 100 100 6 \"100.0   +25.0 (+18.0 to +32.0)\"\n"}};
+        {"scores-smollm2-2K", "\"FlashAttn\" 100 100 100 1 \"100.0\"\n",
+         "\"StarAttn\" 75 68 82 5 \"75.0   -25.0 (-32.0 to -18.0)\"\n",
+         "\"APB (pool=0)\" 100 100 100 6 \"100.0   +0.0 (+0.0 to +0.0)\"\n"}};
     for (int i = 0; i < 2; i++) {
         size_t bytes;
         char *name = format_text("%s/%s.dat", results_folder, expected[i][0]), *data = file_text(name, &bytes);

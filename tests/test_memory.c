@@ -201,6 +201,27 @@ Test(memory, one_block_as_planned)
     }
 }
 
+/* Keys of the query and of new tokens are one host's: all have the positions of new tokens, an integer each,
+ * and room between buffers (some 256 bytes a host). */
+Test(memory, keys_behind_the_document)
+{
+    enum { MORE = 4096 };
+    device dev = gpu_of();
+    model *m = model_open("llama-3.1-8b", NULL, 2, 1, NULL);
+    cr_assert(m, "%s", fail_text());
+    for (int i = 0; i < METHODS; i++) {
+        sweep_cell s;
+        run_memory more;
+        judge(m, &dev, methods[i], i == 0 ? 1 : 8, 32 << 10, SIZE_MAX, &s);
+        run_memory_plan(&m->config, m->layers, &s.cell, &dev, 1 + MORE, &more);
+        size_t keys = (size_t)m->layers * kv_bytes(&s.cell, &dev, MORE), hosts = (size_t)s.cell.hosts;
+        size_t positions = hosts * MORE * sizeof(int32_t), grown = more.zone_sum - s.memory.zone_sum;
+        cr_expect(grown >= keys + positions - hosts * 256 && grown <= keys + positions + hosts * 256,
+                  "%s: %zu bytes, keys take %zu", methods[i], grown, keys);
+    }
+    model_close(m);
+}
+
 /* A device whose attention has kernels for some head sizes refuses other models before anything is
  * loaded or run; a sweep has a row that says so. The preset "tiny" has heads of 16. */
 Test(memory, head_sizes_that_a_device_does_not_serve)

@@ -187,6 +187,12 @@ Test(replay, the_last_start_counts)
 
 /* ---- Failures ---- */
 
+static void two_gathers(comm *c)
+{
+    wait_for(c, gather(c, 100));
+    wait_for(c, gather(c, 100));
+}
+
 Test(replay, timelines_that_do_not_fit)
 {
     played p;
@@ -197,15 +203,22 @@ Test(replay, timelines_that_do_not_fit)
     cr_assert_eq(replay_measured(&p.timelines[1], p.times), -1);
     cr_expect_str_eq(fail_text(), "measured timeline: the timeline does not end its decode");
     p.timelines[1].count++;
-
-    for (int i = 0; i < p.timelines[2].count; i++) /* its posts become another call */
-        if (p.timelines[2].entries[i].kind == ENTRY_POST &&
-            p.timelines[2].entries[i].what == TRANSFER_ALL_GATHER)
-            p.timelines[2].entries[i].bytes = 99;
-    cr_assert_eq(replay(p.timelines, 3, &plain, p.times), -1);
-    cr_expect_str_eq(fail_text(),
-                     "replay: collective call 0 of host 2 is not that of the other hosts");
     release(&p);
+
+    for (int change = 0; change < 3; change++) { /* its posts become another call */
+        record_hosts(&p, 3, gather_once);
+        for (int i = 0; i < p.timelines[2].count; i++) {
+            timeline_entry *e = &p.timelines[2].entries[i];
+            if (e->kind != ENTRY_POST || e->what != TRANSFER_ALL_GATHER)
+                continue;
+            e->bytes = change == 0 ? 99 : e->bytes;
+            e->to = change == 1 ? 1 : e->to;
+            e->what = change == 2 ? TRANSFER_BROADCAST : e->what;
+        }
+        cr_assert_eq(replay(p.timelines, 3, &plain, p.times), -1);
+        cr_expect_str_eq(fail_text(), "replay: collective call 0 of host 2 is not that of the other hosts");
+        release(&p);
+    }
 
     record_hosts(&p, 2, late_receiver);
     timeline_entry *entries = p.timelines[1].entries;
@@ -217,6 +230,27 @@ Test(replay, timelines_that_do_not_fit)
                      "replay: the timelines do not match: host 0 waits for transfer 1"),
               "%s", fail_text());
     release(&p);
+
+    static const char *const sentences[] = {
+        "replay: the timeline of host 1 waits for transfer 9, which it has not posted since its start",
+        "replay: host 1: a timeline whose transfers are not numbered in order",
+        "replay: host 1: a timeline whose phases end in the wrong order"};
+    for (int change = 0; change < 3; change++) {
+        record_hosts(&p, 2, two_gathers);
+        bool first = true; /* the last of each kind is changed, of phases the end of the prefill */
+        for (int i = p.timelines[1].count - 1; i >= 0 && first; i--) {
+            timeline_entry *e = &p.timelines[1].entries[i];
+            first = e->kind != (change == 0 ? ENTRY_WAIT : change == 1 ? ENTRY_POST : ENTRY_PHASE) ||
+                    (change == 2 && e->what != PHASE_PREFILL_END);
+            if (!first && change == 2)
+                e->what = PHASE_DECODE_END;
+            else if (!first)
+                e->handle = 9;
+        }
+        cr_assert_eq(replay(p.timelines, 2, &plain, p.times), -1);
+        cr_expect_str_eq(fail_text(), sentences[change]);
+        release(&p);
+    }
 
     timeline empty = {.dev = &p.dev};
     cr_assert_eq(replay(&empty, 1, &plain, p.times), -1);

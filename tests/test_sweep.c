@@ -120,23 +120,26 @@ Test(sweep, progress_of_cells, .init = cr_redirect_stderr)
     progress_report(&p, 10, 15, "one");
     progress_report(&p, 20, 45, "two");
     progress_report(&p, 30, 60, "three");
+    progress rounded = {.total = 2, .expected_left = 10}; /* nothing is expected of what is left */
+    progress_report(&rounded, 10 + 1e-12, 1, "four");
     progress quiet = {.total = 3, .expected_left = 60, .quiet = true};
     progress_report(&quiet, 10, 15, "nobody hears this");
     fflush(stderr);
     cr_assert_stderr_eq_str("[1/3] one; about 1 min 15 s left\n[2/3] two; about 1 min 0 s left\n"
-                            "[3/3] three\n");
+                            "[3/3] three\n[1/2] four; about 0 s left\n");
 }
 
 /* A row of 10 samples, 4 of them from before, in its twentieth second: of 6 that were to take 60 s 2 are
- * done. The rest of it and 40 s behind it come to 80 s at that pace. */
+ * done, and rows before it that were to take 60 s have taken 40. The rest of it and 40 s behind it come to
+ * 60 s at that pace. */
 Test(sweep, progress_within_a_cell, .init = cr_redirect_stderr)
 {
-    progress p = {.total = 2, .expected_left = 100};
+    progress p = {.total = 2, .expected_left = 100, .expected_done = 60, .took = 40};
     double now = monotonic_seconds();
     progress_within(&p, 60, now - 5, 4, 6, 10, "too early");
     progress_within(&p, 60, now - 20, 4, 10, 10, "at its end, which is said elsewhere");
     progress_within(&p, 60, now - 20, 4, 6, 10, "row");
     progress_within(&p, 60, now - 20, 4, 7, 10, "said a moment ago");
     fflush(stderr);
-    cr_assert_stderr_eq_str("[1/2] row: 6 of 10 samples; about 1 min 20 s left\n");
+    cr_assert_stderr_eq_str("[1/2] row: 6 of 10 samples; about 1 min 0 s left\n");
 }

@@ -44,20 +44,21 @@ Test(table_rows, numbers)
     }
 }
 
-/* Characters are counted, not bytes, and a bar is no end of a cell. */
+/* Characters are counted, not bytes, three at least, and a bar is no end of a cell. */
 Test(table_rows, widths)
 {
     char *text = NULL;
     size_t bytes;
     FILE *out = open_memstream(&text, &bytes);
-    grid table = grid_new(2, 1);
+    grid table = grid_new(3, 1);
     grid_set(&table, 0, 0, "na\u00efve");
     grid_set(&table, grid_row(&table), 0, "a|b");
     grid_set(&table, 1, 1, "%d", 12345);
+    grid_set(&table, 1, 2, "7");
     grid_print(&table, out);
     grid_free(&table);
     fclose(out);
-    expect_lines(text, "| na\u00efve |       |\n|:------|------:|\n| a\\|b  | 12345 |\n");
+    expect_lines(text, "| na\u00efve |       |     |\n|:------|------:|----:|\n| a\\|b  | 12345 |   7 |\n");
     free(text);
 }
 
@@ -97,14 +98,16 @@ Test(table_rows, options_that_are_listed)
     expect_within(rows, "--value prefill_s", "at 3000: anchor=128\n");
 }
 
-/* A breakdown is that of the longest length, or of the one that is asked for. */
+/* A breakdown is that of the longest length that has one, or of the one that is asked for. */
 Test(table_rows, breakdown_by_length)
 {
     static const char rows[] = "model,layers,method,hosts,link,length,status,prefill_s,attention_s\n"
                                "smollm2,10,ring,4,eth100,1000,ok,1,0.5\n"
-                               "smollm2,10,ring,4,eth100,2000,ok,2,0.75\n";
+                               "smollm2,10,ring,4,eth100,2000,ok,2,0.75\n"
+                               "smollm2,10,ring,4,eth100,3000,ok,3,\n";
     expect_within(rows, "--value breakdown", "**Milliseconds a layer by part, 2000 tokens**");
     expect_within(rows, "--value breakdown --length 1000", "**Milliseconds a layer by part, 1000 tokens**");
+    expect_lacking(rows, "--value breakdown --length 3000", "**Milliseconds");
 }
 
 /* Only rows of one cell are held against each other, and of each the latest. */
@@ -115,13 +118,13 @@ Test(table_rows, pairs_of_measured_and_projected)
         "smollm2,30,30,ring,4,eth100,1000,50,4,2,ok,4,1\n"
         "smollm2,30,30,ring,4,eth100,1000,50,4,2,ok,2,1\n"
         "smollm2,30,30,ring,4,,1000,50,4,2,ok,8,0\n"
-        "smollm2,30,30,ring,4,,1000,50,4,2,ok,3,0\n"
+        "smollm2,30,30,ring,4,,1000,50,4,2,ok,1,0\n"
         "smollm2,30,30,ring,4,,1000,50,8,2,ok,7,0\n";
     char *text = table_of_rows(rows, "--value prefill_s"), *found = strstr(text, "\n## Measured against");
     cr_assert(found, "%s", text);
     cr_expect(strstr(found, "Off by 50.0 % at most."), "%s", found);
-    cr_expect(strstr(found, "| RingAttn | eth100         | smollm2 | 30 of 30 |     4 |   1000 |     3.00 |      "
-                            "2.00 | 1.500 |"), "%s", found);
+    cr_expect(strstr(found, "| RingAttn | eth100         | smollm2 | 30 of 30 |     4 |   1000 |     1.00 |      "
+                            "2.00 | 0.500 |"), "%s", found);
     int lines = 0;
     for (char *at = found; (at = strstr(at, "\n| RingAttn ")); at++)
         lines++;
@@ -129,18 +132,20 @@ Test(table_rows, pairs_of_measured_and_projected)
     free(text);
 }
 
-/* Where no row has the paper's defaults, the variant that came first stands beside its figures. */
+/* Where no row with times has the paper's defaults, the variant that came first stands beside its figures. */
 Test(table_rows, the_first_variant_is_the_papers)
 {
-    static const char rows[] = "model,layers,model_layers,method,variant,hosts,link,length,status,prefill_s\n"
-                               "llama-3.1-8b,32,32,apb,anchor=4K,8,nvlink3,32768,ok,0.5\n"
-                               "llama-3.1-8b,32,32,apb,pool=0,8,nvlink3,32768,ok,0.25\n";
+    static const char rows[] = "model,layers,model_layers,method,variant,hosts,link,length,status,detail,prefill_s\n"
+                               "llama-3.1-8b,32,32,apb,,8,,32768,ok,shared GPU,9\n"
+                               "llama-3.1-8b,32,32,apb,anchor=4K,8,nvlink3,32768,ok,,0.5\n"
+                               "llama-3.1-8b,32,32,apb,pool=0,8,nvlink3,32768,ok,,0.25\n";
     static const char lines[] = "| APB (anchor=4K) | measured |     8 | 0.500 |  0.49 |\n"
                                 "| APB (pool=0)    | measured |     8 | 0.250 |     - |\n";
     expect_within(rows, "--preset paper-table14 --value prefill_s", lines);
 }
 
-/* The paper's figures of eight hosts are none of four: without any there is no column for them. */
+/* The paper's figures of eight hosts are none of four: without any there is no column for them. Nor are they
+ * of one host. */
 Test(table_rows, the_papers_hosts)
 {
     static const char rows[] = "model,layers,model_layers,method,hosts,link,length,status,prefill_s\n"
@@ -148,6 +153,11 @@ Test(table_rows, the_papers_hosts)
                                "llama-3.1-8b,32,32,ring,4,nvlink3,32768,ok,2\n";
     expect_within(rows, "--preset paper-table14 --value prefill_s",
                   "| method        | timing            | hosts |  32K |\n");
+    static const char of_one[] = "model,layers,model_layers,method,hosts,link,length,status,prefill_s\n"
+                                 "llama-3.1-8b,32,32,apb,1,,32768,ok,4\n"
+                                 "llama-3.1-8b,32,32,ring,8,nvlink3,32768,ok,2\n";
+    expect_within(of_one, "--preset paper-table14 --value prefill_s",
+                  "| APB        | measured |     1 | 4.00 |     - |\n");
 }
 
 /* A mean of some of the tasks has no interval, and no difference where the baseline lacks one. */
@@ -171,4 +181,37 @@ Test(table_rows, a_length_of_none)
 {
     expect_within("model,method,hosts,length,task,status,score\n"
                   "smollm2,flash,1,0,vt,ok,50\n", "", "\n## smollm2\n");
+}
+
+/* What is shared by the rows of a length or model stands over their table, whatever others have. */
+Test(table_rows, conditions_of_a_table)
+{
+    static const char scores[] = "model,method,hosts,length,task,samples,status,score\n"
+                                 "smollm2,flash,1,1000,vt,20,ok,50\n"
+                                 "smollm2,flash,1,2000,vt,7,ok,50\n"
+                                 "smollm2,flash,1,3000,vt,9,ok,50\n"
+                                 "smollm2,flash,1,3000,cwe,8,ok,50\n";
+    expect_within(scores, "", "\n## smollm2, 1000 tokens\n\nsamples 20\n");
+    expect_within(scores, "", "\n## smollm2, 2000 tokens\n\nsamples 7\n");
+    expect_within(scores, "", "\n## smollm2, 3000 tokens\n\n| task ");
+    static const char times[] = "model,method,options,hosts,link,length,reps,status,prefill_s,date\n"
+                                "smollm2,apb,anchor=64,1,,1000,3,ok,1,2025-01-01\n"
+                                "smollm2,apb,anchor=32,2,eth100,1000,3,ok,1,2025-01-02\n"
+                                "tiny,apb,anchor=64,2,eth100,1000,5,ok,1,2025-01-03\n";
+    static const char *const lines[] = {
+        "\n## smollm2, 1 host\n\nreps 3\n\n- APB, 1 host at 1000: anchor=64\n",
+        "\n## smollm2, 2 hosts, projected over eth100\n\nreps 3\n\n- APB, 2 hosts at 1000: anchor=32\n",
+        "\n## tiny, 2 hosts, projected over eth100\n\nreps 5\n",
+        "\n3 rows, 2025-01-01 to 2025-01-03:\n"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        expect_within(times, "--value prefill_s", lines[i]);
+}
+
+/* Series are told apart by what differs, where they have it. */
+Test(table_rows, names_of_series)
+{
+    expect_within("model,method,hosts,length,task,limit,status,score\n"
+                  "smollm2,flash,1,1000,vt,,ok,50\n"
+                  "smollm2,flash,1,1000,vt,10,ok,60\n",
+                  "", "\n| task                    | FlashAttn | FlashAttn (limit=10) |\n");
 }

@@ -122,7 +122,7 @@ void print_conditions(const page *page, int64_t length)
         for (int i = 0; same && i < all->row_count; i++) {
             const result *row = &all->rows[i];
             if (row->file != all->ours || (length && row->length != length) ||
-                !results_belongs(all, page->group, row->series))
+                !results_in_group(page->group, row) || !results_belongs(all, page->group, row->series))
                 continue;
             const char *here = csv_cell(all->ours, row->row, column);
             same = !value || !strcmp(value, here);
