@@ -28,7 +28,7 @@ make --no-print-directory setup
 make --no-print-directory -j"$(nproc)" all
 
 program=build/apbench
-folder=results/local/$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+folder=results/local/$(harness/setup/commit.sh)
 preset=quick
 if nvidia-smi -L >/dev/null 2>&1; then
     if "$program" list devices | grep -q '^cuda '; then
