@@ -141,7 +141,7 @@ static int run(tally *t)
     const accuracy_sweep *s = g->sweep;
     int status = 0;
     for (int64_t i = 0; i < t->count && !status; i++) {
-        if (t->each[i].done || i % workers_count() != workers_number())
+        if (i % workers_count() != workers_number() || t->each[i].done)
             continue;
         if (s->apart && workers_enough())
             break;

@@ -89,8 +89,11 @@ static void end_over(int number)
         if (workers.listening)
             workers.intake.name(workers.intake.argument, number, at, sizeof at);
         const char *where = *at ? " at " : " between rows";
-        kill(lost->pid, SIGKILL); /* it has let go of its socket: it is at its end */
-        bool known = lost->pid && waitpid(lost->pid, &status, 0) == lost->pid;
+        bool known = lost->pid > 0;
+        if (known) { /* it has let go of its socket: it is at its end */
+            kill(lost->pid, SIGKILL);
+            known = waitpid(lost->pid, &status, 0) == lost->pid;
+        }
         lost->pid = 0;
         if (lost->sentence && !lost->arrived)
             fprintf(stderr, "apbench: worker %d: %s\n", number, lost->sentence);
