@@ -481,7 +481,7 @@ Test(fidelity, lines_of_samples)
     open_fixture(&f, "llama31-f16", "star");
     f.sweep.fidelity = false;
     group_sample *one = &f.group.samples[0];
-    one->sample.document = (sized_text){copy_text("a\0b"), 3};
+    one->sample.document = (sized_text){copy_bytes("a\0b", 3), 3};
     one->sample.query = (sized_text){copy_text("which?"), 6};
     run_one(&f, "star", 2, 0, &got);
     cr_expect(sample_is_of_line(one, got.line));
