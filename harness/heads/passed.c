@@ -178,8 +178,8 @@ int heads_measure_passed(const model *m, const heads_layout *layout, int threads
     if (line)
         pipeline_close(line); /* which waits for what is under way */
     if (!status && !measure->passing)
-        status = fail("%s passes no keys on between %d hosts", layout->cell.method->name,
-                      layout->cell.hosts);
+        status = fail("%s passes no keys on among %d host%s", layout->cell.method->name,
+                      layout->cell.hosts, layout->cell.hosts == 1 ? "" : "s");
     if (status)
         passed_measure_free(measure);
     return status;
