@@ -64,6 +64,12 @@ said=$(timeout 100 mpirun -n 1 $sweep --methods ring --hosts 2 --out "$SCRATCH/a
 nothing to run" ] && echo "ok a launch with no cell to run says why" ||
     echo "not ok a launch with no cell to run says why: $said"
 
+said=$(timeout 100 mpirun -n 2 "$APBENCH" check ring --model tiny --lengths 300 --hosts 2 2>&1 >"$SCRATCH/out" </dev/null)
+[ "$said" = "apbench: mpirun has started several processes, and each runs all hosts by itself: \
+--comm mpi or nccl would make each a host" ] && [ "$(grep -c ', *2 hosts: ok' "$SCRATCH/out")" = 2 ] &&
+    echo "ok processes that no links join are told so" ||
+    echo "not ok processes that no links join are told so: $said $(cat "$SCRATCH/out")"
+
 late_csv=$SCRATCH/late.csv
 expect "a timeout fails its cell and the sweep goes on" 1 "$late_csv" 2 failed \
     $launch "$APBENCH" speed --comm mpi --threads 1 --methods ring,star --hosts 2 --lengths 4K \

@@ -135,6 +135,15 @@ static int open_device(const machine_flags *flags, machine *m)
     return status;
 }
 
+/* Ranks of a launcher that these links do not join: few who start them want that. */
+static void note_ranks_apart(const machine *m)
+{
+    const char *launcher = launch_started_by();
+    if (m->driver->projected && launcher && launch_rank() == 0)
+        fprintf(stderr, "apbench: %s has started several processes, and each runs all hosts by itself: "
+                "--comm mpi or nccl would make each a host\n", launcher);
+}
+
 static void close_links(machine *m)
 {
     m->driver->close(m->driver);
@@ -159,6 +168,8 @@ int machine_open(const machine_flags *flags, machine *m)
     m->leader &= workers_number() == 0;
     joined = true;
     leads = m->leader;
+    if (m->leader)
+        note_ranks_apart(m);
     int opened = open_device(flags, m);
     if (m->driver->agree(m->driver, opened)) {
         int status = command_failed();
