@@ -60,7 +60,7 @@ struct comm_driver {
      * the status and its sentence as they are. */
     int (*agree)(const comm_driver *, int status);
     /* What rows should say of this launch (COMM_SHARED_...), or NULL. The function may be NULL too:
-     * nothing. */
+     * nothing. Ask with comm_remark(). */
     const char *(*remark)(const comm_driver *);
 
     /* Executes body on hosts 0..hosts-1 with timelines[rank] (an array of `hosts`); processes
@@ -100,6 +100,9 @@ struct comm_driver {
  * `hosts`. */
 int tree_children(int v, int hosts);
 int tree_parent(int v);
+
+/* The driver's remark; "" where it has none. */
+const char *comm_remark(const comm_driver *);
 
 /* The sentence behind the "host R: " (or "worker R: ": sweep/workers.h) that all processes have agreed
  * on with it; NULL when it is no such sentence. */

@@ -153,7 +153,7 @@ static const char *default_text(const flag *f, char *text, int bytes)
         snprintf(text, (size_t)bytes, "%g", *(double *)f->value);
     } else if (kind == VALUE_TEXTS || kind == VALUE_SIZES) {
         int count = kind == VALUE_TEXTS ? ((text_list *)f->value)->count
-                                       : ((size_list *)f->value)->count;
+                                        : ((size_list *)f->value)->count;
         for (int i = 0, at = 0; i < count && at < bytes; i++)
             at += snprintf(text + at, (size_t)(bytes - at), "%s%s", i ? "," : "",
                            kind == VALUE_TEXTS

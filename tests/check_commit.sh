@@ -1,4 +1,6 @@
 # The id that rows and --version carry: the commit, and another one for every state of changed sources.
+. tests/checks/check.sh
+
 if ! git rev-parse HEAD >"$SCRATCH/out" 2>&1; then
     echo "skip commit: this is no repository"
     exit 0
@@ -8,31 +10,30 @@ git ls-files -z harness/setup methods README.md Makefile | xargs -0 cp --parents
 cp harness/setup/commit.sh "$SCRATCH/tree/harness/setup/commit.sh"
 cd "$SCRATCH/tree" || exit 1
 say() { harness/setup/commit.sh; }
-is() { [ "$2" = "$3" ] && echo "ok commit: $1" || echo "not ok commit: $1: '$3', expected '$2'"; }
 
-is "nothing is committed" unknown "$(say)"
+is "commit: nothing is committed" unknown "$(say)"
 git add . && git -c user.name=a -c user.email=a@b commit -qm "a tree"
 id=$(git rev-parse --short=12 HEAD)
-is "a clean tree" "$id" "$(say)"
+is "commit: a clean tree" "$id" "$(say)"
 echo "a word" >>README.md && touch rows.csv
-is "what is not built" "$id" "$(say)"
+is "commit: what is not built" "$id" "$(say)"
 echo "/* one */" >>methods/apb.c
 one=$(say)
 [[ $one =~ ^$id-dirty-[0-9a-f]{8}$ ]]
-is "a changed source: $one" 0 $?
-is "the same again" "$one" "$(say)"
+is "commit: a changed source: $one" 0 $?
+is "commit: the same again" "$one" "$(say)"
 git add methods/apb.c
-is "the same, added" "$one" "$(say)"
+is "commit: the same, added" "$one" "$(say)"
 echo "/* two */" >>methods/apb.c
 two=$(say)
 [ "$two" != "$one" ] && [ "$two" != "$id" ]
-is "changed further: $two" 0 $?
+is "commit: changed further: $two" 0 $?
 git checkout -q HEAD methods/apb.c
-is "changed back" "$id" "$(say)"
+is "commit: changed back" "$id" "$(say)"
 echo "/* mine */" >methods/mine.c
 three=$(say)
 [ "$three" != "$id" ] && mv methods/mine.c methods/ours.c && [ "$(say)" != "$three" ]
-is "a new source, and its name: $three" 0 $?
+is "commit: a new source, and its name: $three" 0 $?
 rm methods/ours.c methods/star.c
 [[ $(say) == $id-dirty-* ]]
-is "a source that is gone" 0 $?
+is "commit: a source that is gone" 0 $?

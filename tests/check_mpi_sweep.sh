@@ -1,5 +1,7 @@
 # Sweeps over MPI: processes agree on what is run, on the reference that fidelity needs, on a timeout
 # and on cells that want a larger launch; standard input reaches all.
+. tests/checks/check.sh
+
 # Open MPI itself leaves memory behind, so a sanitizer build does not look for leaks here.
 export ASAN_OPTIONS=detect_leaks=0
 launch="timeout 100 mpirun -n 2"
@@ -60,9 +62,8 @@ expect "and run by that launch" 0 "$speed_csv" 4 ok \
     timeout 100 mpirun -n 3 $sweep --hosts 2,3 --out "$speed_csv"
 
 said=$(timeout 100 mpirun -n 1 $sweep --methods ring --hosts 2 --out "$SCRATCH/alone.csv" </dev/null 2>&1)
-[ "$said" = "1 cell wants more hosts than the 1 of this launch: left out
-nothing to run" ] && echo "ok a launch with no cell to run says why" ||
-    echo "not ok a launch with no cell to run says why: $said"
+is "a launch with no cell to run says why" "1 cell wants more hosts than the 1 of this launch: left out
+nothing to run" "$said"
 
 said=$(timeout 100 mpirun -n 2 "$APBENCH" check ring --model tiny --lengths 300 --hosts 2 2>&1 >"$SCRATCH/out" </dev/null)
 [ "$said" = "apbench: mpirun has started several processes, and each runs all hosts by itself: \
@@ -81,15 +82,15 @@ printf 'The capital of France is the city of' |
     echo "ok standard input" || echo "not ok standard input: $(tail -c 300 "$SCRATCH/out")"
 
 # Ranks of a machine share out the cores that they may run on; $1 is what each may, $2 what asks for threads.
+# Prints threads:detail of the row, or what was said where there is none.
 cores_of() {
     local csv=$SCRATCH/cores.csv
     rm -f "$csv" "${csv%.csv}.reps.csv"
     timeout 100 mpirun -n 2 --oversubscribe --bind-to none bash -c "taskset -c $1 \"\$@\"" - "$APBENCH" speed --comm mpi \
         --models tiny --methods ring --hosts 2 --lengths 300 --reps 1 --warmup 0 $2 --out "$csv" </dev/null 2>"$SCRATCH/err"
-    awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i } NR == 2 { print $at["threads"] ":" $at["detail"] }' "$csv"
-}
-is() { # is NAME EXPECTED FOUND
-    [ "$2" = "$3" ] && echo "ok $1" || echo "not ok $1: '$3', expected '$2': $(tail -c 300 "$SCRATCH/err" | tr '\n' ' ')"
+    local row
+    row=$(awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i } NR == 2 { print $at["threads"] ":" $at["detail"] }' "$csv")
+    echo "${row:-$(tail -c 300 "$SCRATCH/err" | tr '\n' ' ')}"
 }
 mine=($(taskset -pc $$ | sed 's/.*: //; s/,/ /g')) # ranges of cores: the first of them
 first=${mine[0]%-*}

@@ -44,6 +44,12 @@ bool comm_takes_turns(const char *detail)
     return strstr(detail, COMM_SHARED_GPU) || strstr(detail, COMM_SHARED_CORES);
 }
 
+const char *comm_remark(const comm_driver *driver)
+{
+    const char *remark = driver->remark ? driver->remark(driver) : NULL;
+    return remark ? remark : "";
+}
+
 const char *comm_agreed(const char *sentence)
 {
     bool host = !strncmp(sentence, "host ", 5), worker = !strncmp(sentence, "worker ", 7);

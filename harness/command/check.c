@@ -53,15 +53,22 @@ static int make_cell(const checker *k, const char *method_text, int hosts, const
     return c->method->resolve ? c->method->resolve(c) : 0;
 }
 
+/* How the line of a cell begins. */
+static void print_cell(int64_t length, int hosts)
+{
+    printf("%8lld tokens, %3d %s ", (long long)length, hosts, hosts == 1 ? "host: " : "hosts:");
+}
+
 /* Plans are held against cost() before anything runs: a plan that is wrong may write where it should not. */
 static bool plans_agree(const checker *k, const cell *c)
 {
     for (int rank = 0; rank < c->hosts; rank++) {
         if (!plan_check(c, k->machine->dev, rank))
             continue;
-        if (k->machine->leader)
-            printf("%8lld tokens, %3d %s WRONG; host %d: %s\n", (long long)(c->document + c->query),
-                   c->hosts, c->hosts == 1 ? "host: " : "hosts:", rank, fail_text());
+        if (k->machine->leader) {
+            print_cell(c->document + c->query, c->hosts);
+            printf("WRONG; host %d: %s\n", rank, fail_text());
+        }
         return false;
     }
     return true;
@@ -101,9 +108,8 @@ static void judge(checker *k, const cell *c, const logits_trace *exact, const lo
     char most[48] = "";
     if (far)
         snprintf(most, sizeof most, " (an exact method's may by %.2g)", k->tolerance);
-    printf("%8lld tokens, %3d %s %s; logits differ by %.2g%s, first token's KL %.2g, %d of %d "
-           "tokens as flash%s\n",
-           (long long)(c->document + c->query), c->hosts, c->hosts == 1 ? "host: " : "hosts:",
+    print_cell(c->document + c->query, c->hosts);
+    printf("%s; logits differ by %.2g%s, first token's KL %.2g, %d of %d tokens as flash%s\n",
            far || wrong ? "WRONG" : "ok", difference, most,
            logits_kl(exact->logits, trace->logits, exact->vocab), same, exact->steps,
            wrong ? "; cost() differs from the counters" : "");
@@ -121,9 +127,10 @@ static int check_one(checker *k, int64_t length, int hosts)
     int status = 0;
     bool show = k->machine->leader;
     if (make_cell(k, k->method_text, hosts, &p, &c)) {
-        if (show)
-            printf("%8lld tokens, %3d hosts: unsupported: %s\n", (long long)length, hosts,
-                   fail_text());
+        if (show) {
+            print_cell(length, hosts);
+            printf("unsupported: %s\n", fail_text());
+        }
     } else if (!plans_agree(k, &c)) {
         k->failed++;
     } else if (make_cell(k, "flash", 1, &p, &exact_cell) ||

@@ -213,8 +213,8 @@ static int measure_links(const machine *m, const size_list *sizes)
     if (m->driver->share(m->driver, &room, sizeof room)) /* all choose the same sizes */
         return -1;
     /* Hosts of one machine share its memory; so may all ranks that share a GPU. */
-    const char *remark = m->driver->remark ? m->driver->remark(m->driver) : NULL;
-    int sharing = m->dev->neighbours || !remark ? 1 + m->dev->neighbours : hosts;
+    const char *remark = comm_remark(m->driver);
+    int sharing = m->dev->neighbours || !*remark ? 1 + m->dev->neighbours : hosts;
     room /= 2 * (size_t)sharing;
     link_times *times = alloc_or_die((size_t)sizes->count, sizeof *times);
     int count = fitting_sizes(sizes, hosts, room, times);
@@ -241,7 +241,7 @@ static int measure_links(const machine *m, const size_list *sizes)
                    sizes->count - count, sizes->count - count == 1 ? " is" : "s are");
         print_slowdown(&slowed);
         status = print_fits(times, count, hosts, slowed.slowdown);
-        if (remark)
+        if (*remark)
             printf("note       %s: ranks take turns, so these figures mean nothing\n", remark);
     }
     free(times);

@@ -122,14 +122,14 @@ static int start_workers(const machine_flags *flags, machine *m)
 }
 
 /* Opens the device with this process's part of the threads. */
-static int open_device(const machine_flags *flags, machine *m)
+static int open_device(machine *m)
 {
     if (workers_count() == 1) {
         int status = m->dev->open(m->dev, m->dev->threads);
         m->threads = m->dev->threads;
         return status;
     }
-    int all = flags->threads ? (int)flags->threads : cores();
+    int all = m->dev->threads ? m->dev->threads : cores();
     int status = m->dev->open(m->dev, workers_part(all));
     m->threads = m->dev->on_cores ? all : m->dev->threads;
     return status;
@@ -170,7 +170,7 @@ int machine_open(const machine_flags *flags, machine *m)
     leads = m->leader;
     if (m->leader)
         note_ranks_apart(m);
-    int opened = open_device(flags, m);
+    int opened = open_device(m);
     if (m->driver->agree(m->driver, opened)) {
         int status = command_failed();
         if (!opened)

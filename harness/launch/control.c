@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "harness/comm.h"
 #include "harness/error.h"
 #include "harness/launch/join.h"
 #include "harness/launch/state.h"
@@ -367,9 +368,9 @@ void control_run(int group, double since, double deadline)
 static void name_end(const char *sentence)
 {
     free(control.end_sentence);
-    control.end_sentence = strncmp(sentence, "host ", 5)
-                               ? format_text("host %d: %s", control.rank, sentence)
-                               : copy_text(sentence);
+    control.end_sentence = comm_agreed(sentence)
+                               ? copy_text(sentence)
+                               : format_text("host %d: %s", control.rank, sentence);
 }
 
 _Noreturn void control_end(const char *sentence)

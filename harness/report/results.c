@@ -299,7 +299,8 @@ char *results_untimed(const results *all, char *text, int bytes)
 {
     if (!all->untimed)
         return NULL;
-    snprintf(text, (size_t)bytes, "%d row%s of hosts that share a GPU or cores %s left out: their times mean "
-             "nothing", all->untimed, all->untimed > 1 ? "s" : "", all->untimed > 1 ? "are" : "is");
+    snprintf(text, (size_t)bytes, "%d row%s of hosts that share a GPU or cores %s left out: their "
+             "times mean nothing", all->untimed, all->untimed > 1 ? "s" : "",
+             all->untimed > 1 ? "are" : "is");
     return text;
 }

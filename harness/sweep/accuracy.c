@@ -89,13 +89,11 @@ static void leave_out(const group *g, progress *progress)
 /* What the samples came to. */
 static void fill_results(const group *g, const totals *sum, record *row)
 {
-    const comm_driver *driver = g->sweep->driver;
-    const char *remark = driver->remark ? driver->remark(driver) : NULL;
     char raised[100] = "";
     if (sum->raised)
         snprintf(raised, sizeof raised, "the %s scorer raises on %lld answer%s: counted 0",
                  scorer_names[g->sweep->scorer], (long long)sum->raised, sum->raised == 1 ? "" : "s");
-    const char *remarks[] = {remark ? remark : "", raised, g->broken ? g->broken : ""};
+    const char *remarks[] = {comm_remark(g->sweep->driver), raised, g->broken ? g->broken : ""};
     char *detail = copy_text("");
     for (int i = 0; i < 3; i++) {
         char *longer = format_text("%s%s%s", detail, *detail && *remarks[i] ? "; " : "", remarks[i]);

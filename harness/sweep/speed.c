@@ -120,13 +120,6 @@ static int write_repetitions(speed_sweep *s, const record *row, const cell_times
     return status;
 }
 
-/* What rows say of this launch. */
-static const char *remark_of(const speed_sweep *s)
-{
-    const char *remark = s->driver->remark ? s->driver->remark(s->driver) : NULL;
-    return remark ? remark : "";
-}
-
 /* Writes the row of one link from the cell's times; returns the median prefill in *prefill_s. */
 static int write_row(speed_sweep *s, const sweep_cell *cell, const cell_times *t, int link,
                      double *prefill_s)
@@ -141,7 +134,7 @@ static int write_row(speed_sweep *s, const sweep_cell *cell, const cell_times *t
         decode[r] = slowest.decode_end - slowest.prefill_end;
     }
     record_text(&row, SPEED_STATUS, "ok");
-    record_text(&row, SPEED_DETAIL, remark_of(s));
+    record_text(&row, SPEED_DETAIL, comm_remark(s->driver));
     *prefill_s = put_median(&row, SPEED_PREFILL_S, prefill, s->reps);
     double decode_s = put_median(&row, SPEED_DECODE_S, decode, s->reps);
     free(prefill);
@@ -230,7 +223,7 @@ static void describe(const speed_sweep *s, const cell_times *t, const char *name
     int link = shown < 0 ? 0 : shown;
     repetition_slowest(t, t->repetitions - 1, link, &instrumented);
     bool projected = s->driver->projected && t->hosts > 1 && shown >= 0;
-    const char *remark = remark_of(s);
+    const char *remark = comm_remark(s->driver);
     snprintf(line, bytes, "%s: prefill %.4g s%s%s (%s%sinstrumented %+.1f %%, overhead %.2f %%)", name,
              prefill_s, projected ? ", projected over " : "",
              projected ? s->link_names->items[shown] : "", remark, *remark ? ": no timing; " : "",
